@@ -1,0 +1,207 @@
+"""What the engine wants remembered: the records of a turn, and the rows they add up to.
+
+A record carries *results*, never the request that led to them: the row as it now is. So restoring depends on no
+clock, no hash order and no rule that a later version may have changed.
+
+Records are appended to the journal in the order in which they happened; `flashq.storage.fold` turns them into
+rows; `flashq.engine.restore` turns rows into an engine. Both ends import this file and nothing of each other.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+Ids = list[int]
+
+
+class JobRow(Struct, array_like=True, gc=False):
+    """One job, whole. Times are ms since the Unix epoch, durations ms; 0 = never or none.
+
+    Attributes:
+        id: the job.
+        queue: its queue's name.
+        state: a state of `flashq.model`. ACTIVE is never stored: an active job is stored as it waited.
+        priority, created_at, run_at, started_at, attempts, max_attempts, backoff, ttl, timeout: as in JOB.
+        data: the payload, JSON as it was sent.
+        unique_key, custom_id: what the client gave, or None.
+        depends_on, tags: what the client gave, or None.
+        progress: percent.
+        message: last progress message or error text, or None.
+        fence_epoch, fence_serial: the newest attempt that has ended; tokens up to it are stale.
+        returns: how often the job was handed back uncounted.
+        done: number of the completion (1, 2, 3 ... over the whole server), 0 while not completed.
+        done_at: when it completed.
+        token: the token of the attempt that completed it, or None.
+        result: what that attempt returned (JSON), or None.
+    """
+
+    id: int
+    queue: str
+    state: int
+    priority: int
+    created_at: int
+    run_at: int
+    started_at: int
+    attempts: int
+    max_attempts: int
+    backoff: int
+    ttl: int
+    timeout: int
+    data: bytes
+    unique_key: str | None = None
+    custom_id: str | None = None
+    depends_on: Ids | None = None
+    tags: list[str] | None = None
+    progress: int = 0
+    message: str | None = None
+    fence_epoch: int = 0
+    fence_serial: int = 0
+    returns: int = 0
+    done: int = 0
+    done_at: int = 0
+    token: str | None = None
+    result: bytes | None = None
+
+
+class QueueRow(Struct, array_like=True, gc=False):
+    """A queue's settings and lifetime counters. ``rate_limit`` and ``concurrency_limit`` 0 = none."""
+
+    name: str
+    paused: bool = False
+    rate_limit: int = 0
+    concurrency_limit: int = 0
+    pushed: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    purged: int = 0
+
+
+class CronRow(Struct, array_like=True, gc=False):
+    """A schedule. ``last_run`` is the newest instant that fired (0 = none), ``next_run`` the next one."""
+
+    name: str
+    queue: str
+    data: bytes
+    schedule: str
+    priority: int
+    timezone: str
+    next_run: int
+    last_run: int
+
+
+class Pushed(Struct, array_like=True, tag=1, gc=False):
+    """Plain jobs that are ready at once, with ids ``first``, ``first + 1``, ... and equal options."""
+
+    queue: str
+    first: int
+    created_at: int
+    priority: int
+    max_attempts: int
+    backoff: int
+    ttl: int
+    timeout: int
+    data: list[bytes]
+
+
+class Added(Struct, array_like=True, tag=2, gc=False):
+    """One job with anything out of the ordinary: delay, key, parents, tags, a client's id."""
+
+    row: JobRow
+
+
+class Changed(Struct, array_like=True, tag=3, gc=False):
+    """A job moved to another state (not to an end): its changing members as they now are."""
+
+    id: int
+    queue: str
+    state: int
+    run_at: int
+    started_at: int
+    attempts: int
+    message: str | None
+    fence_epoch: int
+    fence_serial: int
+    returns: int
+
+
+class Completed(Struct, array_like=True, tag=4, gc=False):
+    """Attempts of one delivery that succeeded, numbered ``done``, ``done + 1``, ... in the order of ``ids``.
+
+    ``forget`` and ``forget_results``: completions with smaller numbers, and results of completions with smaller
+    numbers, are no longer remembered.
+    """
+
+    queue: str
+    ids: Ids
+    done: int
+    done_at: int
+    started_at: int
+    token: str
+    results: list[tuple[int, bytes]]
+    forget: int
+    forget_results: int
+
+
+class Dropped(Struct, array_like=True, tag=5, gc=False):
+    """Jobs that left without completing. ``reason``: cancelled, expired or purged."""
+
+    queue: str
+    ids: Ids
+    reason: str
+
+
+class Progressed(Struct, array_like=True, tag=6, gc=False):
+    """A job reported how far it is."""
+
+    id: int
+    progress: int
+    message: str | None
+
+
+class QueueSet(Struct, array_like=True, tag=7, gc=False):
+    """A queue's settings as they now are; its counters are not part of it."""
+
+    name: str
+    paused: bool
+    rate_limit: int
+    concurrency_limit: int
+
+
+class CronSet(Struct, array_like=True, tag=8, gc=False):
+    """A schedule as it now is: set, replaced or fired."""
+
+    row: CronRow
+
+
+class CronDeleted(Struct, array_like=True, tag=9, gc=False):
+    """A schedule is gone."""
+
+    name: str
+
+
+Record = Pushed | Added | Changed | Completed | Dropped | Progressed | QueueSet | CronSet | CronDeleted
+
+
+class Snapshot(Struct, gc=False):
+    """All that is remembered, as rows; what storage gives to `flashq.engine.restore`.
+
+    Attributes:
+        next_id: the id that the next job gets; larger than any id ever given.
+        epoch: number of this boot, from 1; part of every token.
+        completions: how many jobs ever completed.
+        jobs: live and remembered jobs in the order of their ids. May be a generator over the database, so it is
+            read once.
+        queues: settings and counters.
+        crons: schedules.
+        dropped: the newest ids that ended without completing, oldest first.
+    """
+
+    next_id: int
+    epoch: int
+    completions: int
+    jobs: Iterable[JobRow]
+    queues: list[QueueRow]
+    crons: list[CronRow]
+    dropped: Ids

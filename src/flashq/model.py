@@ -1,0 +1,183 @@
+"""The words that all layers share: a job's states, what a client sends, what everybody sees.
+
+Kept small on purpose: a type belongs here only when the engine, the protocol and the SDK all need it.
+"""
+
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from flashq.protocol.limits import MAX_DEPENDS_ON, MAX_DURATION_MS, MAX_ID, MAX_KEY_CHARS, MAX_TAGS
+
+# The states of a job. Small integers, because the engine keeps one byte of state a job and compares whole
+# slices of them at once; STATE_NAMES gives the words of the protocol.
+UNKNOWN: Final = 0
+WAITING: Final = 1
+DELAYED: Final = 2
+ACTIVE: Final = 3
+COMPLETED: Final = 4
+FAILED: Final = 5
+WAITING_CHILDREN: Final = 6
+
+STATE_NAMES: Final = ("unknown", "waiting", "delayed", "active", "completed", "failed", "waiting-children")
+
+JobId = Annotated[int, Meta(ge=0, le=MAX_ID)]
+Duration = Annotated[int, Meta(ge=0, le=MAX_DURATION_MS)]
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Key = Annotated[str, Meta(max_length=MAX_KEY_CHARS)]
+
+
+class Instant(NamedTuple):
+    """One moment on both clocks.
+
+    Schedules (delays, ttl, cron) follow the wall clock that people set; leases, rate limits and waiting follow
+    the steady clock that nobody can set, so that a corrected system time ends no lease early.
+    """
+
+    wall: int
+    """Milliseconds since the Unix epoch."""
+    steady: int
+    """Milliseconds of a clock that never jumps; only differences mean anything."""
+
+
+class JobSpec(Struct, kw_only=True, gc=False):
+    """What a client may say about a job it pushes. A client cannot set anything else, by construction.
+
+    Attributes:
+        data: the payload, JSON kept byte for byte.
+        priority: higher runs first.
+        delay: ms until the job may run.
+        ttl: ms after which a job that has not finished disappears.
+        timeout: ms that one attempt may run.
+        max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
+        backoff: ms before the first retry, doubled each time; 0 = at once, None = the server's default.
+        unique_key: at most one live job of the queue may hold it.
+        depends_on: ids of jobs that must complete first.
+        tags: words for people; the server only keeps them.
+        job_id: the client's own id; makes a push safe to repeat.
+    """
+
+    data: Raw
+    priority: Priority = 0
+    delay: Duration | None = None
+    ttl: Duration | None = None
+    timeout: Duration | None = None
+    max_attempts: U32 | None = None
+    backoff: Duration | None = None
+    unique_key: Key | None = None
+    depends_on: Annotated[list[JobId], Meta(max_length=MAX_DEPENDS_ON)] | None = None
+    tags: Annotated[list[Key], Meta(max_length=MAX_TAGS)] | None = None
+    job_id: Key | None = None
+
+
+class JobView(Struct, gc=False):
+    """A whole job as everybody sees it: JOB of the wire contract.
+
+    Times are milliseconds since the Unix epoch, durations milliseconds; 0 means never or none.
+    """
+
+    id: int
+    queue: str
+    data: Raw
+    priority: int
+    created_at: int
+    run_at: int
+    started_at: int
+    attempts: int
+    max_attempts: int
+    backoff: int
+    ttl: int
+    timeout: int
+    unique_key: str | None
+    depends_on: list[int]
+    progress: int
+    progress_msg: str | None
+    tags: list[str]
+    custom_id: str | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+
+
+class QueueView(Struct, gc=False):
+    """A queue in a listing: QUEUE of the wire contract."""
+
+    name: str
+    pending: int
+    processing: int
+    delayed: int
+    dlq: int
+    completed: int
+    paused: bool
+    rate_limit: int | None
+    concurrency_limit: int | None
+
+
+class CronView(Struct, gc=False):
+    """A schedule in a listing: CRON of the wire contract. Times are ms since the Unix epoch."""
+
+    name: str
+    queue: str
+    data: Raw
+    schedule: str
+    priority: int
+    timezone: str
+    next_run: int
+    last_run: int | None
+
+
+class WorkerView(Struct, gc=False):
+    """A worker in a listing. ``last_heartbeat`` is ms since the Unix epoch."""
+
+    id: str
+    queues: list[str]
+    concurrency: int
+    host: str | None
+    pid: int | None
+    last_heartbeat: int
+    active: int
+    processed: int
+    failed: int
+
+
+class Stats(Struct, gc=False):
+    """How many jobs there are in each state, over all queues: STATS of the wire contract."""
+
+    queued: int
+    processing: int
+    delayed: int
+    dlq: int
+    completed: int
+    waiting_children: int
+
+
+class QueueMetrics(Struct, gc=False):
+    """A queue within METRICS."""
+
+    name: str
+    pending: int
+    processing: int
+    dlq: int
+    rate_limit: int | None
+
+
+class Metrics(Struct, gc=False):
+    """METRICS of the wire contract: totals since the data folder was made, rates over the last minute."""
+
+    total_pushed: int
+    total_completed: int
+    total_failed: int
+    jobs_per_second: float
+    avg_latency_ms: float
+    queues: list[QueueMetrics]
+
+
+class Event(Struct, gc=False):
+    """Something that happened to a job: EVENT of the wire contract."""
+
+    event_type: str
+    queue: str
+    job_id: int
+    timestamp: int
+    data: Raw | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    progress: int | UnsetType = UNSET

@@ -1,0 +1,57 @@
+"""Every bound of the protocol, each with the reason for its value.
+
+A limit that is not written down here does not exist; a limit that cannot be given a reason should not.
+"""
+
+from typing import Final
+
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+"""One line. Room for a full batch of ordinary jobs (10,000 of 1.6 kB); more would let one client hold the loop."""
+
+MAX_JOB_BYTES: Final = 1024 * 1024
+"""A job's ``data`` as sent. A queue carries the order to do something; bulk data belongs in a store."""
+
+MAX_RESULT_BYTES: Final = 256 * 1024
+"""A job's result. Results of 5,000 jobs stay in memory: 1.25 GiB in the worst case, 64 MiB by the byte bound."""
+
+MAX_BATCH: Final = 10_000
+"""Jobs in one PUSHB and ids in one ACKB over lines: about 5 ms of the event loop."""
+
+MAX_DEPTH: Final = 1_000
+"""Nesting of JSON. 128 is accepted everywhere; past this a reader with a small stack would fall over."""
+
+MAX_QUEUE_NAME_BYTES: Final = 256
+MAX_QUEUE_NAME_CHARS: Final = 256
+"""A queue's name: it stands in logs, metrics and paths."""
+
+MAX_KEY_CHARS: Final = 256
+"""``unique_key``, ``job_id``, one tag, a cron's name, a worker's name: they are indexed."""
+
+MAX_TAGS: Final = 100
+MAX_DEPENDS_ON: Final = 100
+"""Parents of one job: each is an edge that is looked at when the parent ends."""
+
+MAX_SCHEDULE_CHARS: Final = 256
+"""A cron expression: the longest useful one is far shorter, and parsing is work."""
+
+MAX_ERROR_BYTES: Final = 8 * 1024
+"""The text of a failure that is kept; more is cut, since the end of a trace repeats its beginning."""
+
+MAX_MESSAGE_BYTES: Final = 1024
+"""A progress message; more is cut."""
+
+MAX_ID: Final = 2**53 - 1
+"""The largest integer that a JavaScript client can hold exactly."""
+
+MAX_DURATION_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""Ten years: a longer delay, ttl, timeout or backoff is a slip of the unit."""
+
+MAX_WAITS_PER_CONNECTION: Final = 128
+MAX_WAITS: Final = 20_000
+"""Pulls parked at once: each is an entry in a queue's line and a client that expects an answer."""
+
+MAX_QUEUES: Final = 10_000
+MAX_CRONS: Final = 1_000
+MAX_WORKERS: Final = 10_000
+MAX_SUBSCRIPTIONS: Final = 500
+"""Things that live until someone deletes them; each costs memory and a line in every listing."""

@@ -1,0 +1,148 @@
+"""One typed struct per answer. ``ok`` comes first, ``reqId`` only when the request had one.
+
+Members without a value are left out only where the wire contract says "when set"; everywhere else null is
+written, so that a reader finds every member it was promised.
+"""
+
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from flashq.model import CronView, JobView, Metrics, QueueView, WorkerView
+
+
+class Reply(Struct, kw_only=True, gc=False):
+    """Base of all answers; by itself the plain ``{"ok":true}``."""
+
+    ok: bool = True
+    req_id: str | UnsetType = field(default=UNSET, name="reqId")
+
+
+class Failed(Struct, kw_only=True, gc=False):
+    """The request was refused. ``id`` is there for a duplicate: the job that holds the key."""
+
+    ok: bool = False
+    req_id: str | UnsetType = field(default=UNSET, name="reqId")
+    error: str
+    code: str
+    id: int | UnsetType = UNSET
+
+
+class Acked(Reply, kw_only=True, gc=False):
+    """ACK. ``already``: this very attempt had been acknowledged before."""
+
+    already: bool | UnsetType = UNSET
+
+
+class Pushed(Reply, kw_only=True, gc=False):
+    """PUSH. ``replayed``: the ``job_id`` was known, this is the job it made."""
+
+    id: int
+    replayed: bool | UnsetType = UNSET
+
+
+class PushedBatch(Reply, kw_only=True, gc=False):
+    """PUSHB. ``duplicates`` and ``replayed`` list places in ``ids`` that hold jobs which existed before."""
+
+    ids: list[int]
+    duplicates: list[int] | UnsetType = UNSET
+    replayed: list[int] | UnsetType = UNSET
+
+
+class Pulled(Reply, kw_only=True, gc=False):
+    """PULL."""
+
+    job: JobView | None
+
+
+class PulledBatch(Reply, kw_only=True, gc=False):
+    """PULLB."""
+
+    jobs: list[JobView]
+
+
+class Counted(Reply, kw_only=True, gc=False):
+    """ACKB and RETRYDLQ: ``ids`` holds one number, how many; ``stale`` the ids refused for their token."""
+
+    ids: list[int]
+    stale: list[int] | UnsetType = UNSET
+
+
+class Purged(Reply, kw_only=True, gc=False):
+    """PURGEDLQ."""
+
+    count: int
+
+
+class Result(Reply, kw_only=True, gc=False):
+    """GETRESULT."""
+
+    id: int
+    result: Raw | None
+
+
+class JobAndState(Reply, kw_only=True, gc=False):
+    """GETJOB and GETJOBBYCUSTOMID."""
+
+    job: JobView | None
+    state: str
+
+
+class StateOf(Reply, kw_only=True, gc=False):
+    """GETSTATE."""
+
+    id: int
+    state: str
+
+
+class ProgressView(Struct, gc=False):
+    """How far a job is, in percent."""
+
+    id: int
+    progress: int
+    message: str | None
+
+
+class ProgressOf(Reply, kw_only=True, gc=False):
+    """GETPROGRESS."""
+
+    progress: ProgressView
+
+
+class Jobs(Reply, kw_only=True, gc=False):
+    """DLQ."""
+
+    jobs: list[JobView]
+
+
+class StatsReply(Reply, kw_only=True, gc=False):
+    """STATS."""
+
+    queued: int
+    processing: int
+    delayed: int
+    dlq: int
+    completed: int
+    waiting_children: int
+
+
+class MetricsReply(Reply, kw_only=True, gc=False):
+    """METRICS."""
+
+    metrics: Metrics
+
+
+class Crons(Reply, kw_only=True, gc=False):
+    """CRONLIST."""
+
+    crons: list[CronView]
+
+
+class Queues(Reply, kw_only=True, gc=False):
+    """LISTQUEUES."""
+
+    queues: list[QueueView]
+
+
+class WorkersReply(Reply, kw_only=True, gc=False):
+    """WORKERS."""
+
+    workers: list[WorkerView]

@@ -1,0 +1,312 @@
+"""One typed struct per command: the schema that every door shares.
+
+The ranges stand in the types, so a request that decodes is a request whose members are in range; msgspec checks
+them in C while it reads. Names, defaults and which members may be null are those of the wire contract.
+"""
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Raw, Struct, field
+
+from flashq.model import Duration, JobId, JobSpec, Key, Priority, U32
+
+
+
+class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
+    """Base of all commands.
+
+    Attributes:
+        req_id: when given, the answer carries it and may come out of order.
+    """
+
+    req_id: str | None = field(default=None, name="reqId")
+
+
+class Push(JobSpec, tag_field="cmd", tag="PUSH", kw_only=True, gc=False):
+    """Add one job."""
+
+    queue: str
+    req_id: str | None = field(default=None, name="reqId")
+
+
+class PushBatch(Request, tag="PUSHB", kw_only=True, gc=False):
+    """Add many jobs to one queue: all of them or none."""
+
+    queue: str
+    jobs: list[JobSpec]
+
+
+class Pull(Request, tag="PULL", kw_only=True, gc=False):
+    """Take one job; ``timeout`` ms is how long to wait for one (absent: for ever)."""
+
+    queue: str
+    timeout: Duration | None = None
+
+
+class PullBatch(Request, tag="PULLB", kw_only=True, gc=False):
+    """Take up to ``count`` jobs; waits for at least one."""
+
+    queue: str
+    count: U32
+    timeout: Duration | None = None
+
+
+class Ack(Request, tag="ACK", kw_only=True, gc=False):
+    """The attempt succeeded."""
+
+    id: JobId
+    result: Raw | None = None
+    token: str | None = None
+
+
+class AckBatch(Request, tag="ACKB", kw_only=True, gc=False):
+    """Many attempts succeeded. ``tokens`` and ``results`` are aligned with ``ids``."""
+
+    ids: list[JobId]
+    tokens: list[str] | None = None
+    results: list[Raw] | None = None
+
+
+class Fail(Request, tag="FAIL", kw_only=True, gc=False):
+    """The attempt failed."""
+
+    id: JobId
+    error: str | None = None
+    token: str | None = None
+
+
+class GetResult(Request, tag="GETRESULT", kw_only=True, gc=False):
+    """What the job returned."""
+
+    id: JobId
+
+
+class GetJob(Request, tag="GETJOB", kw_only=True, gc=False):
+    """A job and its state."""
+
+    id: JobId
+
+
+class GetJobByCustomId(Request, tag="GETJOBBYCUSTOMID", kw_only=True, gc=False):
+    """A job by the id that the client gave it."""
+
+    job_id: Key
+
+
+class GetState(Request, tag="GETSTATE", kw_only=True, gc=False):
+    """A job's state."""
+
+    id: JobId
+
+
+class Cancel(Request, tag="CANCEL", kw_only=True, gc=False):
+    """Take back a job that has not finished."""
+
+    id: JobId
+
+
+class Progress(Request, tag="PROGRESS", kw_only=True, gc=False):
+    """How far an attempt is, in percent; renews its lease."""
+
+    id: JobId
+    progress: Annotated[int, Meta(ge=0, le=255)]
+    message: str | None = None
+    token: str | None = None
+
+
+class GetProgress(Request, tag="GETPROGRESS", kw_only=True, gc=False):
+    """How far a job is."""
+
+    id: JobId
+
+
+class Heartbeat(Request, tag="HEARTBEAT", kw_only=True, gc=False):
+    """The attempt still runs: renew its lease."""
+
+    id: JobId
+    token: str | None = None
+
+
+class DeadLetters(Request, tag="DLQ", kw_only=True, gc=False):
+    """The queue's dead letters, oldest first."""
+
+    queue: str
+    count: U32 | None = 100
+
+
+class RetryDeadLetters(Request, tag="RETRYDLQ", kw_only=True, gc=False):
+    """Run one dead letter again, or all of them."""
+
+    queue: str
+    id: JobId | None = None
+
+
+class PurgeDeadLetters(Request, tag="PURGEDLQ", kw_only=True, gc=False):
+    """Remove the queue's dead letters."""
+
+    queue: str
+
+
+class Subscribe(Request, tag="SUBSCRIBE", kw_only=True, gc=False):
+    """Send this connection the events of a queue (``*``: of all); no types named = every type."""
+
+    queue: str
+    events: list[str] = field(default_factory=list)
+
+
+class Unsubscribe(Request, tag="UNSUBSCRIBE", kw_only=True, gc=False):
+    """Stop what SUBSCRIBE of the same queue started on this connection."""
+
+    queue: str
+
+
+class StatsRequest(Request, tag="STATS", kw_only=True, gc=False):
+    """How many jobs are in which state."""
+
+
+class MetricsRequest(Request, tag="METRICS", kw_only=True, gc=False):
+    """Totals and rates."""
+
+
+class Cron(Request, tag="CRON", kw_only=True, gc=False):
+    """Set a schedule; the same name replaces."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    queue: str
+    schedule: str
+    data: Raw = field(default_factory=lambda: Raw(b"null"))
+    priority: Priority = 0
+    timezone: Key | None = None
+
+
+class CronDelete(Request, tag="CRONDELETE", kw_only=True, gc=False):
+    """Remove a schedule."""
+
+    name: str
+
+
+class CronList(Request, tag="CRONLIST", kw_only=True, gc=False):
+    """All schedules."""
+
+
+class RateLimit(Request, tag="RATELIMIT", kw_only=True, gc=False):
+    """Deliver at most ``limit`` jobs a second."""
+
+    queue: str
+    limit: U32
+
+
+class RateLimitClear(Request, tag="RATELIMITCLEAR", kw_only=True, gc=False):
+    """Remove the rate limit."""
+
+    queue: str
+
+
+class SetConcurrency(Request, tag="SETCONCURRENCY", kw_only=True, gc=False):
+    """At most ``limit`` attempts at once."""
+
+    queue: str
+    limit: U32
+
+
+class ClearConcurrency(Request, tag="CLEARCONCURRENCY", kw_only=True, gc=False):
+    """Remove the concurrency limit."""
+
+    queue: str
+
+
+class Pause(Request, tag="PAUSE", kw_only=True, gc=False):
+    """Stop deliveries of the queue."""
+
+    queue: str
+
+
+class Resume(Request, tag="RESUME", kw_only=True, gc=False):
+    """Deliver again."""
+
+    queue: str
+
+
+class ListQueues(Request, tag="LISTQUEUES", kw_only=True, gc=False):
+    """All queues."""
+
+
+class Auth(Request, tag="AUTH", kw_only=True, gc=False):
+    """Present a token."""
+
+    token: str
+
+
+class Ping(Request, tag="PING", kw_only=True, gc=False):
+    """Is anybody there?"""
+
+
+class Hello(Request, tag="HELLO", kw_only=True, gc=False):
+    """This connection is part of a worker; jobs it pulls are leased to the worker."""
+
+    worker: Annotated[str, Meta(min_length=1, max_length=256)]
+    queues: list[str] = field(default_factory=list)
+    concurrency: U32 = 1
+    host: Key | None = None
+    pid: U32 | None = None
+
+
+class Beat(Request, tag="BEAT", kw_only=True, gc=False):
+    """The worker lives: renew all its leases."""
+
+    worker: str
+
+
+class Bye(Request, tag="BYE", kw_only=True, gc=False):
+    """The worker leaves; what it still holds goes back uncounted."""
+
+    worker: str
+
+
+class Workers(Request, tag="WORKERS", kw_only=True, gc=False):
+    """All workers."""
+
+
+AnyRequest = (
+    Push
+    | PushBatch
+    | Pull
+    | PullBatch
+    | Ack
+    | AckBatch
+    | Fail
+    | GetResult
+    | GetJob
+    | GetJobByCustomId
+    | GetState
+    | Cancel
+    | Progress
+    | GetProgress
+    | Heartbeat
+    | DeadLetters
+    | RetryDeadLetters
+    | PurgeDeadLetters
+    | Subscribe
+    | Unsubscribe
+    | StatsRequest
+    | MetricsRequest
+    | Cron
+    | CronDelete
+    | CronList
+    | RateLimit
+    | RateLimitClear
+    | SetConcurrency
+    | ClearConcurrency
+    | Pause
+    | Resume
+    | ListQueues
+    | Auth
+    | Ping
+    | Hello
+    | Beat
+    | Bye
+    | Workers
+)
+
+REQUEST_TYPES: Final[tuple[type[Any], ...]] = AnyRequest.__args__
+"""All of them, for the table of commands and for the tests that compare it with the documentation."""

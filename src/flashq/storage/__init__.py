@@ -1,0 +1,1 @@
+"""Remembering: four methods, batches only."""

@@ -1,0 +1,61 @@
+"""The seam between the queue and whatever remembers it.
+
+The engine runs in memory, storage only remembers; so the seam is narrow: open, load, commit, close, and `tidy`
+for upkeep in idle moments. Every backend passes the same conformance suite (`tests/conformance`).
+
+A *group* is the records of one commit, encoded by `flashq.storage.records` into one blob. Groups are numbered
+1, 2, 3 ... without gaps. A group is applied wholly or not at all.
+"""
+
+from typing import Protocol
+
+from flashq.engine.records import Snapshot
+
+
+class Storage(Protocol):
+    """Where groups of records are kept. All methods but `open` and `load` run on one writer thread."""
+
+    def open(self) -> int:
+        """Take ownership, migrate and verify; start a new epoch, durably.
+
+        Returns:
+            The number of the newest group that is remembered.
+
+        Raises:
+            StorageError: it belongs to another server, is damaged, too new, or went back in time. The sentence
+                names the file and the reason; nothing was changed.
+        """
+        ...
+
+    def load(self) -> Snapshot:
+        """Everything that is remembered, for `flashq.engine.restore`. Called once, after `open`."""
+        ...
+
+    def commit(self, number: int, blob: bytes) -> None:
+        """Remember a group; on return it is as safe as the durability mode promises.
+
+        A group that is remembered already (``number`` not above the newest) changes nothing.
+
+        Raises:
+            StorageError: it failed, or a group is missing before this one. The process must end: what is in
+                memory is ahead of what is remembered.
+        """
+        ...
+
+    def tidy(self, *, idle: bool) -> bool:
+        """Do one short slice of upkeep.
+
+        Args:
+            idle: nothing waits to be committed. A backend may put upkeep off while this is False.
+
+        Returns:
+            Whether there is more to do now.
+
+        Raises:
+            StorageError: as for `commit`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go cleanly. What was committed stays."""
+        ...
