@@ -1,0 +1,72 @@
+# The one entry point: `make` alone lists what there is. Needs make, git and Python 3.11 or newer; everything
+# else goes into .venv, which the first target that needs it creates.
+
+.DEFAULT_GOAL := help
+
+# The first Python on the path that is new enough; PYTHON=/path/to/python decides otherwise.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+PYTHON ?= $(or $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(name)))),python3)
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := src tests tools benchmarks examples
+
+# Test processes at a time. The slow tests start servers of their own: more than the cores only adds noise.
+JOBS ?= 2
+# What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
+ARGS ?=
+
+.PHONY: help setup run demo test ci bench fmt lint types tidy unit clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv with everything in it (the other targets do it when needed)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+	  echo "FlashQ needs Python 3.11 or newer; '$(PYTHON)' is not. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot create virtual environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once, and again when pyproject.toml changes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: $(INSTALLED) ## start a server on 127.0.0.1:6789, data in flashq-data/
+	$(BIN)/flashq serve $(ARGS)
+
+demo: $(INSTALLED) ## run the example: a census of the standard library as jobs
+	$(BIN)/python examples/stdlib_census/demo.py $(ARGS)
+
+test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
+	$(BIN)/pytest -n $(JOBS) -m "not slow" $(ARGS)
+
+ci: lint types tidy ## run everything that must hold before a merge
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy $(ARGS)
+
+bench: $(INSTALLED) ## measure; docs/benchmarks.md tells what and how
+	$(BIN)/python -m benchmarks $(ARGS)
+
+fmt: $(INSTALLED) ## format the code and repair what can be repaired
+	$(BIN)/ruff check --fix --quiet $(SOURCES) || true
+	$(BIN)/ruff format $(SOURCES)
+
+lint: $(INSTALLED) ## check style and format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(INSTALLED) ## check types, strictly
+	$(BIN)/mypy
+
+tidy: $(INSTALLED) ## check layers, forbidden calls, the mirror of tests, and that the docs are complete
+	$(BIN)/pytest tests/tidy $(ARGS)
+
+unit: $(INSTALLED) ## run the unit tests only
+	$(BIN)/pytest tests/unit $(ARGS)
+
+clean: ## remove what these targets made; never touches flashq-data/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
