@@ -1,0 +1,1 @@
+"""Unit tests: the tree of src/flashq again, each file answering for one source file."""

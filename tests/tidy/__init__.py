@@ -1,0 +1,1 @@
+"""Rules about the repository itself: layers, forbidden calls, the mirror of tests, complete documentation."""
