@@ -55,3 +55,6 @@ MAX_CRONS: Final = 1_000
 MAX_WORKERS: Final = 10_000
 MAX_SUBSCRIPTIONS: Final = 500
 """Things that live until someone deletes them; each costs memory and a line in every listing."""
+
+MAX_FAN_OUT: Final = 10_000
+"""Children that wait for one job: all of them move when it ends."""

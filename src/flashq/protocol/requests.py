@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Raw, Struct, field
 
-from flashq.model import Duration, JobId, JobSpec, Key, Priority, U32
-
+from flashq.model import U32, Duration, JobId, JobSpec, Key, Priority
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):

@@ -1,0 +1,152 @@
+"""Every invariant of the engine, as one function that lists the violations.
+
+Shipped with the product: the server refuses to start on a restored engine with a violation, tests and the simulator
+ask after every step. It reads everything and changes nothing; its cost is proportional to the jobs.
+"""
+
+from collections import Counter
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import CHUNK_BITS, JOB_BYTES, MASK
+from flashq.engine.leases import Lease
+from flashq.engine.lifecycle import LIVE
+from flashq.engine.queue import Queue
+from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN
+
+
+def check(engine: Engine) -> list[str]:
+    """What is wrong, one sentence each; nothing when all is well."""
+    return [*_columns(engine), *_queues(engine), *_leases(engine), *_waits(engine), *_indexes(engine)]
+
+
+def _by_state(engine: Engine) -> dict[Queue, dict[int, list[int]]]:
+    found: dict[Queue, dict[int, list[int]]] = {}
+    for number, chunk in engine.jobs.chunks.items():
+        for slot, state in enumerate(chunk.state):
+            if state != UNKNOWN:
+                by_state = found.setdefault(chunk.options[slot].queue, {})
+                by_state.setdefault(state, []).append((number << CHUNK_BITS) + slot)
+    return found
+
+
+def _columns(engine: Engine) -> list[str]:
+    wrong: list[str] = []
+    size = 0
+    for number, chunk in engine.jobs.chunks.items():
+        live = [slot for slot, state in enumerate(chunk.state) if state != UNKNOWN]
+        size += sum(len(chunk.data[slot]) + JOB_BYTES for slot in live)
+        if chunk.live != len(live):
+            wrong.append(f"chunk {number} counts {chunk.live} jobs and holds {len(live)}")
+        if live and (number << CHUNK_BITS) + live[-1] >= engine.jobs.next_id:
+            wrong.append(f"job {(number << CHUNK_BITS) + live[-1]} is not below the next id {engine.jobs.next_id}")
+        held = {slot for slot, lease in enumerate(chunk.lease) if lease is not None}
+        due = {slot for slot in live if chunk.state[slot] in (ACTIVE, COMPLETED)}
+        if held != due:
+            wrong.append(f"chunk {number}: leases at slots {sorted(held ^ due)[:5]} do not fit the states")
+    if size != engine.jobs.bytes:
+        wrong.append(f"{engine.jobs.bytes} bytes are accounted for, {size} are held")
+    return wrong
+
+
+def _queues(engine: Engine) -> list[str]:
+    wrong: list[str] = []
+    found = _by_state(engine)
+    totals: Counter[int] = Counter()
+    for name, queue in engine.queues.by_name.items():
+        by_state = found.pop(queue, {})
+        for state in (WAITING, DELAYED, ACTIVE, FAILED, WAITING_CHILDREN):
+            totals[state] += queue.counts[state]
+            if queue.counts[state] != len(by_state.get(state, ())):
+                wrong.append(
+                    f"{name}: counts {queue.counts[state]} in state {state}, has {len(by_state.get(state, ()))}"
+                )
+        totals[COMPLETED] += queue.counts[COMPLETED]
+        waiting = set(by_state.get(WAITING, ()))
+        line = Counter(queue.ready.ids())
+        if not waiting <= line.keys():
+            wrong.append(f"{name}: waiting jobs {sorted(waiting - line.keys())[:5]} are not in the line")
+        if line.total() != queue.ready.length or queue.ready.length - queue.ready.tombstones != len(waiting):
+            wrong.append(
+                f"{name}: the line of {queue.ready.length} less {queue.ready.tombstones} is not {len(waiting)}"
+            )
+        if set(queue.dead) != set(by_state.get(FAILED, ())):
+            wrong.append(f"{name}: dead letters and failed jobs differ")
+        live = sum(queue.counts[state] for state in LIVE)
+        gone = queue.counts[COMPLETED] + queue.cancelled + queue.expired + queue.purged
+        if queue.pushed != live + gone:
+            wrong.append(f"{name}: {queue.pushed} pushed, {live} live and {gone} gone")
+    if found:
+        wrong.append(f"jobs of queues that are not known: {[queue.name for queue in found]}")
+    if any(engine.queues.counts[state] != totals[state] for state in (*LIVE, COMPLETED)):
+        wrong.append(f"totals {engine.queues.counts} are not the sums of the queues")
+    return wrong
+
+
+def _leases(engine: Engine) -> list[str]:
+    wrong: list[str] = []
+    held: Counter[Lease] = Counter()  # an active job without a lease is told by _columns
+    for by_state in _by_state(engine).values():
+        for id in by_state.get(ACTIVE, ()):
+            lease = engine.jobs.chunks[id >> CHUNK_BITS].lease[id & MASK]
+            held[lease] += 1
+            if id not in lease.ids:
+                wrong.append(f"active job {id} is not listed by its lease")
+            if not lease.deadline and (lease.worker is None or lease.worker.gone):
+                wrong.append(f"active job {id} has no end: neither a deadline nor a living worker")
+    timed = {lease for _, _, lease in engine.clocks.leases.entries()}
+    for lease, count in held.items():
+        if lease.open != count:
+            wrong.append(f"lease {lease.token} counts {lease.open} jobs, holds {count}")
+        if lease.deadline and lease not in timed:
+            wrong.append(f"lease {lease.token} has a deadline and no timer")
+    return wrong
+
+
+def _waits(engine: Engine) -> list[str]:
+    wrong: list[str] = []
+    parked = sum(len(queue.waiters) for queue in engine.queues.by_name.values())
+    if parked != engine.dispatch.parked():
+        wrong.append(f"{parked} clients stand in line, {engine.dispatch.parked()} are parked")
+    for name, queue in engine.queues.by_name.items():
+        if queue.waiters and queue.counts[WAITING] and queue.limits.free:
+            wrong.append(f"{name}: clients wait although jobs are ready")
+    delayed = {(due, id) for due, _, id in engine.clocks.delays.entries()}
+    for by_state in _by_state(engine).values():
+        wrong += [
+            f"delayed job {id} has no timer"
+            for id in by_state.get(DELAYED, ())
+            if (engine.jobs.extras[id].run_at, id) not in delayed
+        ]
+    return wrong
+
+
+def _indexes(engine: Engine) -> list[str]:
+    wrong: list[str] = []
+    jobs = engine.jobs
+    keys = {(queue.name, key): id for queue in engine.queues.by_name.values() for key, id in queue.keys.items()}
+    owned = {
+        (jobs.options(id).queue.name, extra.unique_key): id
+        for id, extra in jobs.extras.items()
+        if extra.unique_key is not None and jobs.state(id) in LIVE
+    }
+    if keys != owned:
+        wrong.append(f"unique keys and their owners differ: {sorted(keys.items() ^ owned.items())[:5]}")
+    customs = {extra.custom_id: id for id, extra in jobs.extras.items() if extra.custom_id is not None}
+    if customs != jobs.customs:
+        wrong.append("the clients' own ids and their jobs differ")
+    if any(jobs.state(id) == UNKNOWN for id in jobs.extras):
+        wrong.append("there are extras of jobs that are forgotten")
+    found = _by_state(engine).values()
+    children = {id for by_state in found for id in by_state.get(WAITING_CHILDREN, ())}
+    waiting = engine.graph.waiting()
+    if children != waiting.keys():
+        wrong.append(f"waiting children {sorted(children ^ waiting.keys())[:5]} are not those of the graph")
+    for child, parents in waiting.items():
+        if not parents or any(jobs.state(parent) not in LIVE for parent in parents):
+            wrong.append(f"child {child} waits for parents that are over: {sorted(parents)[:5]}")
+    completed = {id for by_state in found for id in by_state.get(COMPLETED, ())}
+    if completed != set(engine.finished.ids()):
+        wrong.append("remembered completions and completed jobs differ")
+    if not engine.finished.results.keys() <= completed:
+        wrong.append("there are results of jobs that are forgotten")
+    return wrong

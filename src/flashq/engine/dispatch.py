@@ -1,0 +1,212 @@
+"""Handing out: pulls, parked pulls, and feeding those who wait when something becomes ready.
+
+A pull changes memory only. Nothing about it is remembered: after a crash an active job is ready again, which
+at-least-once delivery allows, so a pull never costs a disk write.
+"""
+
+from collections.abc import Callable, Hashable
+
+from msgspec import Raw
+
+from flashq.engine.clocks import Clocks
+from flashq.engine.effects import Outbox
+from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs
+from flashq.engine.leases import Lease, Worker
+from flashq.engine.queue import Queue, Queues
+from flashq.engine.settings import Settings
+from flashq.engine.views import view
+from flashq.engine.waiters import Waiter
+from flashq.errors import Overloaded
+from flashq.model import ACTIVE, WAITING, Instant, JobView
+from flashq.protocol.limits import MAX_WAITS
+
+
+class Dispatch:
+    """Everything that turns waiting jobs into active ones."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        queues: Queues,
+        clocks: Clocks,
+        outbox: Outbox,
+        settings: Settings,
+        epoch: int,
+        nonce: Callable[[], str],
+    ) -> None:
+        """Args: ``epoch``: number of this boot; ``nonce``: a fresh unguessable word for each delivery's token."""
+        self._jobs = jobs
+        self._queues = queues
+        self._clocks = clocks
+        self._outbox = outbox
+        self._lease_ms = settings.lease
+        self._epoch = epoch
+        self._nonce = nonce
+        self._serial = 0
+        self._parked: dict[Hashable, Waiter] = {}
+
+    def pull(self, queue: Queue, count: int, now: Instant, worker: Worker | None = None) -> list[JobView]:
+        """Take up to ``count`` jobs now; none when there are none or the queue's brakes say no."""
+        if queue.waiters:
+            self.feed(queue, now)  # those who came first are served first
+        waiting = queue.counts[WAITING]
+        if not waiting:
+            return []
+        limits = queue.limits
+        granted = count if limits.free else limits.allow(count, queue.counts[ACTIVE], now.steady)
+        if granted <= 0:
+            return []
+        return self._hand_out(queue, self._take(queue, min(granted, waiting)), now, worker)
+
+    def park(
+        self, token: Hashable, queue: Queue, count: int, wait_ms: int | None, now: Instant, worker: Worker | None = None
+    ) -> None:
+        """Wait for jobs; the answer comes as a delivery to ``token``, which must be new.
+
+        Args:
+            token: anything hashable that names the waiting call.
+            queue: where to wait.
+            count: how many jobs to take at the most.
+            wait_ms: ms until the empty answer; None = for ever.
+            now: the moment of the call.
+            worker: who will hold the jobs.
+
+        Raises:
+            Overloaded: as many clients are parked as may be.
+        """
+        if len(self._parked) >= MAX_WAITS:
+            raise Overloaded(f"Too many waiting pulls (max {MAX_WAITS})")
+        waiter = Waiter(token, queue.name, count, worker)
+        self._parked[token] = waiter
+        queue.waiters.park(waiter)
+        if wait_ms is not None:
+            self._clocks.waits.at(now.steady + wait_ms, waiter)
+        if queue.counts[WAITING]:
+            self._await_refill(queue, now)
+
+    def unpark(self, token: Hashable) -> bool:
+        """The client no longer waits. Tells whether it did."""
+        waiter = self._parked.pop(token, None)
+        if waiter is None:
+            return False
+        queue = self._queues.by_name[waiter.queue]
+        queue.waiters.leave(token)
+        self._clocks.waits.stale()
+        self._queues.leave(queue)
+        return True
+
+    def give_up(self, waiter: Waiter) -> None:
+        """A parked client's time is over: its answer is that there is nothing."""
+        if waiter.parked:
+            self.unpark(waiter.token)
+            self._outbox.deliver(waiter.token, [])
+
+    def feed(self, queue: Queue, now: Instant) -> None:
+        """Serve those who wait, first come, first served, as far as jobs and brakes allow."""
+        waiters, counts, limits = queue.waiters, queue.counts, queue.limits
+        while waiters and counts[WAITING]:
+            waiter = waiters.first()
+            granted = min(waiter.count, counts[WAITING])
+            if not limits.free:
+                granted = limits.allow(granted, counts[ACTIVE], now.steady)
+                if granted <= 0:
+                    self._await_refill(queue, now)
+                    return
+            waiters.pop()
+            del self._parked[waiter.token]
+            jobs = self._hand_out(queue, self._take(queue, granted), now, waiter.worker)
+            self._outbox.deliver(waiter.token, jobs)
+
+    def parked(self) -> int:
+        """How many clients wait."""
+        return len(self._parked)
+
+    def refilled(self, queue: Queue, due: int, now: Instant) -> None:
+        """The bucket holds a token again."""
+        if queue.refill_at == due:
+            queue.refill_at = 0
+            self.feed(queue, now)
+
+    def lease(self, started_at: int, token: str, timeout: int, worker: Worker | None, now: Instant) -> Lease:
+        """A lease with nothing in it yet. ``timeout``: the jobs' own bound in ms, 0 = none."""
+        deadline = 0
+        if timeout:
+            deadline = now.steady + timeout
+        elif worker is None:
+            deadline = now.steady + self._lease_ms
+        lease = Lease(token, started_at, deadline, not timeout, worker, [], 0)
+        if worker is not None:
+            worker.leases.add(lease)
+        if deadline:
+            self._clocks.leases.at(deadline, lease)
+        return lease
+
+    def _take(self, queue: Queue, count: int) -> list[int]:
+        """``count`` waiting jobs from the head of the line; there must be as many."""
+        ready = queue.ready
+        ids = ready.take(count)
+        if not ready.tombstones:
+            return ids
+        state = self._jobs.state
+        waiting: dict[int, None] = {}
+        while True:
+            for id in ids:
+                if state(id) == WAITING and id not in waiting:
+                    waiting[id] = None
+                else:
+                    ready.skipped(1)
+            if len(waiting) == count:
+                return list(waiting)
+            ids = ready.take(count - len(waiting))
+            assert ids, "the line holds fewer jobs than are waiting"
+
+    def _hand_out(self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None) -> list[JobView]:
+        count = len(ids)
+        self._queues.move(queue, WAITING, ACTIVE, count)
+        if not queue.limits.free:
+            queue.limits.took(count)
+        self._serial += 1
+        token = f"{self._epoch:x}.{self._serial:x}.{self._nonce()}"
+        started, name = now.wall, queue.name
+        chunks, extras = self._jobs.chunks, self._jobs.extras
+        leases: dict[int, Lease] = {}
+        lease: Lease | None = None
+        last = None
+        jobs: list[JobView] = []
+        for id in ids:
+            chunk = chunks[id >> CHUNK_BITS]
+            slot = id & MASK
+            options = chunk.options[slot]
+            if options is not last or lease is None:
+                last = options
+                lease = leases.get(options.timeout)
+                if lease is None:
+                    lease = leases[options.timeout] = self.lease(started, token, options.timeout, worker, now)
+            chunk.state[slot] = ACTIVE
+            chunk.lease[slot] = lease
+            lease.ids.append(id)
+            if id in extras:
+                job = view(self._jobs, id)
+                assert job is not None
+            else:
+                created = chunk.created[slot]
+                job = JobView(
+                    id, name, Raw(chunk.data[slot]), options.priority, created, created, started, 0,
+                    options.max_attempts, options.backoff, options.ttl, options.timeout, None, [], 0, None, [],
+                )  # fmt: skip
+            job.token = token
+            jobs.append(job)
+        for lease in leases.values():
+            lease.open = len(lease.ids)
+        if self._outbox.watched:
+            for id in ids:
+                self._outbox.event("active", name, id, started)
+        return jobs
+
+    def _await_refill(self, queue: Queue, now: Instant) -> None:
+        if queue.refill_at:
+            return
+        due = queue.limits.next_token(now.steady)
+        if due is not None:
+            queue.refill_at = max(due, now.steady + 1)
+            self._clocks.refills.at(queue.refill_at, queue)

@@ -1,0 +1,98 @@
+"""What a turn of the engine asks of the outside: records to remember, deliveries to make, events to tell.
+
+The stages note effects in the `Outbox` in the order of their causes; the outside takes them once per turn. Nothing
+is noted for nobody: no record when nothing is remembered, no event when nobody listens.
+"""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from flashq.engine.queue import Options
+from flashq.engine.records import Pushed, Record
+from flashq.model import Event, JobView
+
+
+class Effects(NamedTuple):
+    """The effects of one turn."""
+
+    records: list[Record]
+    deliveries: list[tuple[Hashable, list[JobView]]]
+    """(the waiter's token, its jobs); no jobs: its time is over."""
+    events: list[Event]
+
+
+class Outbox:
+    """Collects the effects of a turn."""
+
+    __slots__ = ("_options", "_run", "deliveries", "events", "recording", "records", "watched")
+
+    def __init__(self, *, recording: bool) -> None:
+        self.recording = recording
+        """Whether anything is remembered at all."""
+        self.watched = False
+        """Whether anybody listens to events."""
+        self.records: list[Record] = []
+        self.deliveries: list[tuple[Hashable, list[JobView]]] = []
+        self.events: list[Event] = []
+        self._run: Pushed | None = None  # the newest record, when it may still grow
+        self._options: Options | None = None
+
+    def record(self, record: Record) -> None:
+        """Remember this."""
+        if self.recording:
+            self.records.append(record)
+            self._run = None
+
+    def pushed(self, options: Options, first: int, payloads: list[bytes], created: int) -> None:
+        """Remember plain jobs that are ready. Single pushes that follow each other become one record."""
+        if not self.recording:
+            return
+        run = self._run
+        if (
+            run is not None
+            and options is self._options
+            and run.created_at == created
+            and run.first + len(run.data) == first
+        ):
+            run.data.extend(payloads)
+            return
+        o = options
+        self._run = Pushed(
+            o.queue.name, first, created, o.priority, o.max_attempts, o.backoff, o.ttl, o.timeout, list(payloads)
+        )
+        self._options = options
+        self.records.append(self._run)
+
+    def deliver(self, token: Hashable, jobs: list[JobView]) -> None:
+        """Answer a parked pull."""
+        self.deliveries.append((token, jobs))
+
+    def event(
+        self,
+        kind: str,
+        queue: str,
+        id: int,
+        now: int,
+        *,
+        data: bytes | None = None,
+        error: str | None = None,
+        progress: int | None = None,
+    ) -> None:
+        """Tell whoever listens. Callers ask `watched` first."""
+        event = Event(kind, queue, id, now)
+        if data is not None:
+            event.data = Raw(data)
+        if error is not None:
+            event.error = error
+        if progress is not None:
+            event.progress = progress
+        self.events.append(event)
+
+    def take(self) -> Effects:
+        """The effects since the last call."""
+        effects = Effects(self.records, self.deliveries, self.events)
+        self.records, self.deliveries, self.events = [], [], []
+        self._run = None
+        return effects

@@ -1,0 +1,112 @@
+"""The whole: the parts and the stages wired together, and the tick that does what is due.
+
+The engine has no verbs of its own. Commands call the stages: ``engine.intake.push``, ``engine.dispatch.pull``,
+``engine.settle.ack``, ``engine.control.pause``, ``engine.lookup.job``. It reads no clock and does no I/O: every call
+brings its `Instant`, and what must happen outside is taken with `take_effects`.
+"""
+
+from collections.abc import Callable
+
+from flashq.engine.clocks import make_clocks
+from flashq.engine.control import Control
+from flashq.engine.cron import Crons
+from flashq.engine.dependencies import Graph
+from flashq.engine.dispatch import Dispatch
+from flashq.engine.effects import Effects, Outbox
+from flashq.engine.finished import Finished
+from flashq.engine.intake import Intake
+from flashq.engine.jobs import Jobs
+from flashq.engine.leases import Worker
+from flashq.engine.lookup import Lookup
+from flashq.engine.queue import Queues
+from flashq.engine.rates import Rates
+from flashq.engine.settings import Settings
+from flashq.engine.settle import Settle
+from flashq.model import Instant
+
+
+class Engine:
+    """One queue server's worth of state, deterministic: the same calls give the same effects."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        nonce: Callable[[], str],
+        now: Instant,
+        epoch: int = 1,
+        next_id: int = 1,
+        recording: bool = False,
+    ) -> None:
+        """Build an empty engine.
+
+        Args:
+            settings: the operator's numbers.
+            nonce: a fresh unguessable word (no dots) for each delivery's token.
+            now: the moment of the start.
+            epoch: number of this boot; never used before on the same data.
+            next_id: the first id to give out.
+            recording: whether changes are noted as records.
+        """
+        self.settings = settings
+        self.epoch = epoch
+        self.jobs = Jobs(next_id)
+        self.queues = Queues()
+        self.clocks = make_clocks(self.jobs)
+        self.graph = Graph()
+        self.finished = Finished(settings.keep_completed, settings.keep_results, settings.keep_bytes)
+        self.rates = Rates(now.wall)
+        self.crons = Crons()
+        self.workers: dict[str, Worker] = {}
+        self.outbox = Outbox(recording=recording)
+        jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
+        self.dispatch = Dispatch(jobs, queues, clocks, outbox, settings, epoch, nonce)
+        self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)
+        self.settle = Settle(
+            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, settings, epoch, self.dispatch,
+            self.intake,
+        )  # fmt: skip
+        self.control = Control(
+            jobs, queues, clocks, self.crons, self.workers, outbox, settings, self.dispatch, self.intake, self.settle
+        )
+        self.lookup = Lookup(jobs, queues, self.finished, self.rates, self.crons, self.workers)
+
+    def tick(self, now: Instant) -> int | None:
+        """Do what is due, at most a slice of each kind.
+
+        Returns:
+            Ms until the next thing falls due: 0 when the slice was full, None when nothing is waiting for a time.
+        """
+        clocks, most = self.clocks, self.settings.slice
+        for _, lease in clocks.leases.due(now.steady, most):
+            self.settle.lease_over(lease, now)
+        for _, worker in clocks.workers.due(now.steady, most):
+            self.control.worker_silent(worker, now)
+        for _, id in clocks.expiries.due(now.wall, most):
+            self.settle.expire(id, now)
+        for due, id in clocks.delays.due(now.wall, most):
+            self.intake.delay_over(id, due, now)
+        self.control.fire_crons(now, most)
+        for due, queue in clocks.refills.due(now.steady, most):
+            self.dispatch.refilled(queue, due, now)
+        for _, waiter in clocks.waits.due(now.steady, most):
+            self.dispatch.give_up(waiter)
+        return self._wait(now)
+
+    def take_effects(self) -> Effects:
+        """What the calls since the last time ask of the outside."""
+        return self.outbox.take()
+
+    def _wait(self, now: Instant) -> int | None:
+        clocks = self.clocks
+        waits = [
+            due - now.steady
+            for timers in (clocks.leases, clocks.workers, clocks.refills, clocks.waits)
+            if (due := timers.next_due()) is not None
+        ]
+        waits += [
+            due - now.wall
+            for due in (clocks.delays.next_due(), clocks.expiries.next_due(), self.crons.next_due())
+            if due is not None
+        ]
+        return max(0, min(waits)) if waits else None

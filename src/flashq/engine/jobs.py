@@ -1,0 +1,167 @@
+"""Every job by its id.
+
+A job is not an object. Ids are handed out without gaps, so a job is a *slot* in five columns, cut into chunks of
+4,096: payload, shared options, time of creation, lease, and one byte of state. A waiting job costs its payload,
+four pointers and a byte; a pushed batch is written by slice assignments, whatever its size. What only few jobs have
+(a key, parents, a failed attempt, progress) stands in an `Extra` by id.
+
+A chunk is freed when its last job is forgotten.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from flashq.engine.leases import Lease
+from flashq.engine.queue import Options
+from flashq.model import UNKNOWN
+
+CHUNK_BITS: Final = 12
+CHUNK: Final = 1 << CHUNK_BITS
+MASK: Final = CHUNK - 1
+
+JOB_BYTES: Final = 160
+"""What a waiting job costs in memory beside its payload: object header, four pointers, its share of the chunk."""
+
+
+class Extra(Struct, gc=False):
+    """What few jobs have. Times are wall ms; 0 = never.
+
+    Attributes:
+        run_at: when it may run or became ready; 0 = when it was created.
+        attempts: failed attempts so far.
+        started_at: when the last attempt began.
+        unique_key, custom_id, depends_on, tags: what the client gave.
+        progress: percent.
+        message: last progress message or error text.
+        fence_epoch, fence_serial: the newest attempt that has ended; tokens up to it are stale.
+        returns: how often it was handed back uncounted.
+    """
+
+    run_at: int = 0
+    attempts: int = 0
+    started_at: int = 0
+    unique_key: str | None = None
+    custom_id: str | None = None
+    depends_on: list[int] | None = None
+    tags: list[str] | None = None
+    progress: int = 0
+    message: str | None = None
+    fence_epoch: int = 0
+    fence_serial: int = 0
+    returns: int = 0
+
+
+class Chunk:
+    """4,096 slots. The columns are read and written directly: a method call a job would cost more than the work."""
+
+    __slots__ = ("created", "data", "lease", "live", "options", "state")
+
+    def __init__(self) -> None:
+        # Slots without a job hold None; nobody reads a slot whose state is UNKNOWN, hence the plain types.
+        self.data: list[bytes] = [None] * CHUNK  # type: ignore[list-item]
+        self.options: list[Options] = [None] * CHUNK  # type: ignore[list-item]
+        self.created: list[int] = [0] * CHUNK
+        self.lease: list[Lease] = [None] * CHUNK  # type: ignore[list-item]
+        self.state = bytearray(CHUNK)
+        self.live = 0
+        """Slots that hold a job."""
+
+
+class Jobs:
+    """All jobs that are alive or remembered."""
+
+    __slots__ = ("bytes", "chunks", "customs", "extras", "next_id")
+
+    def __init__(self, next_id: int = 1) -> None:
+        self.next_id = next_id
+        self.chunks: dict[int, Chunk] = {}
+        """By ``id >> CHUNK_BITS``; within a chunk a job's slot is ``id & MASK``."""
+        self.extras: dict[int, Extra] = {}
+        self.customs: dict[str, int] = {}
+        """The clients' own ids."""
+        self.bytes = 0
+        """What all jobs cost in memory, about."""
+
+    def add(self, options: Options, data: bytes, created: int, state: int) -> int:
+        """A new job; returns its id."""
+        id = self.next_id
+        self.next_id = id + 1
+        self.place(id, options, data, created, state)
+        return id
+
+    def place(self, id: int, options: Options, data: bytes, created: int, state: int) -> Chunk:
+        """Write a job into its slot."""
+        chunk = self.chunks.get(id >> CHUNK_BITS)
+        if chunk is None:
+            chunk = self.chunks[id >> CHUNK_BITS] = Chunk()
+        slot = id & MASK
+        chunk.data[slot] = data
+        chunk.options[slot] = options
+        chunk.created[slot] = created
+        chunk.state[slot] = state
+        chunk.live += 1
+        self.bytes += len(data) + JOB_BYTES
+        return chunk
+
+    def add_run(self, options: Options, payloads: list[bytes], created: int, state: int) -> int:
+        """Many new jobs with equal options; returns the first of their consecutive ids."""
+        first = self.next_id
+        count = len(payloads)
+        self.next_id = first + count
+        done = 0
+        while done < count:
+            id = first + done
+            chunk = self.chunks.get(id >> CHUNK_BITS)
+            if chunk is None:
+                chunk = self.chunks[id >> CHUNK_BITS] = Chunk()
+            slot = id & MASK
+            part = min(count - done, CHUNK - slot)
+            end = slot + part
+            chunk.data[slot:end] = payloads[done : done + part] if part < count else payloads
+            chunk.options[slot:end] = [options] * part
+            chunk.created[slot:end] = [created] * part
+            chunk.state[slot:end] = bytes((state,)) * part
+            chunk.live += part
+            done += part
+        self.bytes += sum(map(len, payloads)) + count * JOB_BYTES
+        return first
+
+    def state(self, id: int) -> int:
+        """The state of a job; UNKNOWN when there is no such job or it is forgotten."""
+        chunk = self.chunks.get(id >> CHUNK_BITS)
+        return UNKNOWN if chunk is None else chunk.state[id & MASK]
+
+    def options(self, id: int) -> Options:
+        """The options of a job that exists."""
+        return self.chunks[id >> CHUNK_BITS].options[id & MASK]
+
+    def set_state(self, id: int, state: int) -> None:
+        """Write the state of a job that exists."""
+        self.chunks[id >> CHUNK_BITS].state[id & MASK] = state
+
+    def extra(self, id: int) -> Extra:
+        """The job's extra members, made if it has none."""
+        extra = self.extras.get(id)
+        if extra is None:
+            extra = self.extras[id] = Extra()
+        return extra
+
+    def forget(self, ids: list[int]) -> None:
+        """Free the slots of jobs that are over."""
+        chunks, extras = self.chunks, self.extras
+        freed = len(ids) * JOB_BYTES
+        for id in ids:
+            chunk = chunks[id >> CHUNK_BITS]
+            slot = id & MASK
+            freed += len(chunk.data[slot])
+            chunk.state[slot] = UNKNOWN
+            chunk.data[slot] = chunk.options[slot] = chunk.lease[slot] = None  # type: ignore[call-overload]
+            chunk.live -= 1
+            if not chunk.live:
+                del chunks[id >> CHUNK_BITS]
+            if extras and id in extras:
+                custom = extras.pop(id).custom_id
+                if custom is not None:
+                    del self.customs[custom]
+        self.bytes -= freed

@@ -1,0 +1,166 @@
+"""Read-only answers: a job, its state, its result, lists and counts. Changes nothing, ever."""
+
+from itertools import islice
+
+from msgspec import Raw
+
+from flashq.engine.cron import Crons
+from flashq.engine.finished import Finished
+from flashq.engine.jobs import Jobs
+from flashq.engine.leases import Worker
+from flashq.engine.queue import Queue, Queues
+from flashq.engine.rates import Rates
+from flashq.engine.views import view
+from flashq.errors import NotFound
+from flashq.model import (
+    ACTIVE,
+    COMPLETED,
+    DELAYED,
+    FAILED,
+    STATE_NAMES,
+    UNKNOWN,
+    WAITING,
+    WAITING_CHILDREN,
+    CronView,
+    JobView,
+    Metrics,
+    QueueMetrics,
+    QueueView,
+    Stats,
+    WorkerView,
+)
+
+
+class Lookup:
+    """Everything that can be asked."""
+
+    def __init__(
+        self, jobs: Jobs, queues: Queues, finished: Finished, rates: Rates, crons: Crons, workers: dict[str, Worker]
+    ) -> None:
+        self._jobs = jobs
+        self._queues = queues
+        self._finished = finished
+        self._rates = rates
+        self._crons = crons
+        self._workers = workers
+
+    def job(self, id: int) -> JobView | None:
+        """The job, or None when it is not known or no longer remembered."""
+        return view(self._jobs, id)
+
+    def custom(self, custom_id: str) -> int:
+        """The id of the job that a client gave this id of its own; 0 when there is none."""
+        return self._jobs.customs.get(custom_id, 0)
+
+    def state(self, id: int) -> str:
+        """The job's state as a word of the wire contract."""
+        return STATE_NAMES[self._jobs.state(id)]
+
+    def result(self, id: int) -> bytes | None:
+        """What the job returned, as JSON, while it is remembered."""
+        return self._finished.results.get(id)
+
+    def progress(self, id: int) -> tuple[int, str | None]:
+        """Percent and message of a job.
+
+        Raises:
+            NotFound: the job is not known or no longer remembered.
+        """
+        if self._jobs.state(id) == UNKNOWN:
+            raise NotFound(f"Job {id} not found")
+        extra = self._jobs.extras.get(id)
+        return (extra.progress, extra.message) if extra else (0, None)
+
+    def dead_letters(self, name: str, count: int) -> list[JobView]:
+        """Up to ``count`` dead letters, oldest first."""
+        queue = self._queues.by_name.get(name)
+        ids = islice(queue.dead, count) if queue else ()
+        return [job for id in ids if (job := view(self._jobs, id)) is not None]
+
+    def queues(self) -> list[QueueView]:
+        """All queues that hold a job or a setting, by name."""
+        return [_queue_view(queue) for queue in self._listed()]
+
+    def stats(self) -> Stats:
+        """How many jobs are in which state."""
+        counts = self._queues.counts
+        return Stats(
+            counts[WAITING],
+            counts[ACTIVE],
+            counts[DELAYED],
+            counts[FAILED],
+            counts[COMPLETED],
+            counts[WAITING_CHILDREN],
+        )
+
+    def metrics(self, now: int) -> Metrics:
+        """Totals, and rates over the last minute (``now``: wall ms)."""
+        queues = self._listed()
+        return Metrics(
+            total_pushed=sum(queue.pushed for queue in queues),
+            total_completed=self._queues.counts[COMPLETED],
+            total_failed=sum(queue.failed for queue in queues),
+            jobs_per_second=self._rates.per_second(now),
+            avg_latency_ms=self._rates.average_latency_ms(now),
+            queues=[
+                QueueMetrics(
+                    queue.name,
+                    queue.counts[WAITING] + queue.counts[DELAYED],
+                    queue.counts[ACTIVE],
+                    queue.counts[FAILED],
+                    queue.limits.rate or None,
+                )
+                for queue in queues
+            ],
+        )
+
+    def crons(self) -> list[CronView]:
+        """All schedules by name."""
+        return [
+            CronView(
+                row.name,
+                row.queue,
+                Raw(row.data),
+                row.schedule,
+                row.priority,
+                row.timezone,
+                row.next_run,
+                row.last_run or None,
+            )
+            for row in self._crons.rows()
+        ]
+
+    def workers(self) -> list[WorkerView]:
+        """All workers that are alive, by name."""
+        return [
+            WorkerView(
+                worker.name,
+                worker.queues,
+                worker.concurrency,
+                worker.host,
+                worker.pid,
+                worker.last_beat,
+                worker.active,
+                worker.processed,
+                worker.failed,
+            )
+            for _, worker in sorted(self._workers.items())
+        ]
+
+    def _listed(self) -> list[Queue]:
+        return [queue for _, queue in sorted(self._queues.by_name.items()) if queue.listed]
+
+
+def _queue_view(queue: Queue) -> QueueView:
+    counts, limits = queue.counts, queue.limits
+    return QueueView(
+        queue.name,
+        counts[WAITING] + counts[DELAYED],
+        counts[ACTIVE],
+        counts[DELAYED],
+        counts[FAILED],
+        counts[COMPLETED],
+        limits.paused,
+        limits.rate or None,
+        limits.concurrency or None,
+    )

@@ -1,0 +1,133 @@
+"""Jobs that are ready to run: higher priority first, then first in, first out.
+
+A lane per priority; a heap says which lane is served. A lane holds *runs* where ids came in one after the other
+(a pushed batch is one run, however long) and plain ids elsewhere, so a million waiting jobs of a uniform batch
+cost a few objects.
+
+Nothing is removed from the middle: whoever takes a job out of its line says `discard`, and the taker of the ids
+skips those that are no longer waiting. When such tombstones outnumber the jobs, `rebuild` drops them.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+# An id, or [first, stop) as a two-element list that is shortened from the front as jobs are taken.
+_Entry = int | list[int]
+
+
+class Ready:
+    """The line of one queue. Knows ids and priorities, not jobs."""
+
+    __slots__ = ("_heap", "_lanes", "length", "tombstones")
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, deque[_Entry]] = {}
+        self._heap: list[int] = []  # negated priorities of the lanes that exist
+        self.length = 0
+        """Ids in the line, tombstones included."""
+        self.tombstones = 0
+        """Ids in the line that somebody said are no longer waiting."""
+
+    def put(self, priority: int, id: int) -> None:
+        """Add one id at the end of its priority's lane."""
+        lane = self._lanes.get(priority)
+        if lane is None:
+            lane = self._open(priority)
+        if lane:
+            last = lane[-1]
+            if type(last) is list:
+                if last[1] == id:
+                    last[1] = id + 1
+                else:
+                    lane.append(id)
+            elif last + 1 == id:  # type: ignore[operator]  # the exact type test is faster than isinstance
+                lane[-1] = [id - 1, id + 1]
+            else:
+                lane.append(id)
+        else:
+            lane.append(id)
+        self.length += 1
+
+    def put_run(self, priority: int, first: int, stop: int) -> None:
+        """Add the ids ``first`` to ``stop - 1`` at the end of their priority's lane."""
+        lane = self._lanes.get(priority)
+        if lane is None:
+            lane = self._open(priority)
+        last = lane[-1] if lane else None
+        if type(last) is list and last[1] == first:
+            last[1] = stop
+        else:
+            lane.append([first, stop])
+        self.length += stop - first
+
+    def put_front(self, priority: int, ids: list[int]) -> None:
+        """Put ids back at the head of their lane, in the order given."""
+        lane = self._lanes.get(priority)
+        if lane is None:
+            lane = self._open(priority)
+        lane.extendleft(reversed(ids))
+        self.length += len(ids)
+
+    def take(self, count: int) -> list[int]:
+        """Take up to ``count`` ids from the head. They may include tombstones."""
+        ids: list[int] = []
+        heap = self._heap
+        while count and heap:
+            priority = -heap[0]
+            lane = self._lanes[priority]
+            while lane and count:
+                entry = lane[0]
+                if type(entry) is int:
+                    lane.popleft()
+                    ids.append(entry)
+                    count -= 1
+                    continue
+                first, stop = entry  # type: ignore[misc]
+                end = min(stop, first + count)
+                ids.extend(range(first, end))
+                count -= end - first
+                if end == stop:
+                    lane.popleft()
+                else:
+                    entry[0] = end  # type: ignore[index]
+            if not lane:
+                heappop(heap)
+                del self._lanes[priority]
+        self.length -= len(ids)
+        return ids
+
+    def discard(self, count: int = 1) -> None:
+        """``count`` ids of the line are no longer waiting; whoever takes them will skip them."""
+        self.tombstones += count
+
+    def skipped(self, count: int) -> None:
+        """``count`` ids that were taken turned out to be tombstones."""
+        self.tombstones -= count
+
+    @property
+    def crowded(self) -> bool:
+        """Whether tombstones are most of the line, and enough of them for `rebuild` to be worth it."""
+        return self.tombstones > 1_000 and self.tombstones * 2 > self.length
+
+    def rebuild(self, waiting: Callable[[int], bool]) -> None:
+        """Drop every tombstone; ``waiting`` tells which ids stay."""
+        lanes = {priority: [id for id in _ids(lane) if waiting(id)] for priority, lane in self._lanes.items()}
+        self.__init__()  # type: ignore[misc]
+        for priority, ids in lanes.items():
+            for id in ids:
+                self.put(priority, id)
+
+    def ids(self) -> list[int]:
+        """Every id in the order in which it would be taken, tombstones included; for checks and tests."""
+        return [id for priority in sorted(self._lanes, reverse=True) for id in _ids(self._lanes[priority])]
+
+    def _open(self, priority: int) -> deque[_Entry]:
+        lane: deque[_Entry] = deque()
+        self._lanes[priority] = lane
+        heappush(self._heap, -priority)
+        return lane
+
+
+def _ids(lane: deque[_Entry]) -> list[int]:
+    return [id for entry in lane for id in ([entry] if isinstance(entry, int) else range(entry[0], entry[1]))]

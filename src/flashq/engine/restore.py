@@ -1,0 +1,113 @@
+"""From rows back to an engine: the other end of the records.
+
+Everything in an engine follows from its rows, its settings and the moment of the start. What was active is ready
+again, at its old place in the line; what fell due meanwhile fires with the first tick.
+"""
+
+from collections.abc import Callable
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import CHUNK_BITS, MASK, Extra
+from flashq.engine.leases import Lease
+from flashq.engine.lifecycle import LIVE
+from flashq.engine.queue import Queue
+from flashq.engine.records import JobRow, Snapshot
+from flashq.engine.settings import Settings
+from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN, Instant
+
+
+def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str], now: Instant) -> Engine:
+    """An engine that goes on where the snapshot ends; the arguments are those of `Engine`."""
+    engine = Engine(settings, nonce=nonce, now=now, epoch=snapshot.epoch, next_id=snapshot.next_id, recording=True)
+    for row in snapshot.queues:
+        queue = engine.queues.make(row.name)
+        queue.limits.set_paused(row.paused)
+        queue.limits.set_concurrency(row.concurrency_limit)
+        queue.limits.set_rate(row.rate_limit, now.steady, full=False)
+        queue.pushed, queue.failed = row.pushed, row.failed
+        queue.cancelled, queue.expired, queue.purged = row.cancelled, row.expired, row.purged
+        queue.counts[COMPLETED] = row.completed
+        engine.queues.counts[COMPLETED] += row.completed
+    engine.finished.drop(snapshot.dropped)
+    _Loader(engine).load(snapshot)
+    for cron in snapshot.crons:
+        engine.crons.put(cron)
+    return engine
+
+
+class _Loader:
+    """Puts jobs where they belong, one by one, and then into order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs = engine.jobs
+        self._lines: dict[tuple[Queue, int], list[int]] = {}
+        self._dead: list[tuple[int, int]] = []
+        self._children: list[int] = []
+        self._completed: list[tuple[int, int, int, bytes | None]] = []
+
+    def load(self, snapshot: Snapshot) -> None:
+        for row in snapshot.jobs:
+            self._place(row)
+        for (queue, priority), ids in self._lines.items():
+            ids.sort(key=self._ready_since)  # nearly sorted already, as ids are handed out in time order
+            for id in ids:
+                queue.ready.put(priority, id)
+        for _, id in sorted(self._dead):
+            self._jobs.options(id).queue.dead[id] = None
+        for id in self._children:
+            parents = self._jobs.extras[id].depends_on or []
+            open_parents = [parent for parent in parents if self._jobs.state(parent) in LIVE]
+            self._engine.graph.hold(id, open_parents)
+        self._completed.sort()
+        self._engine.finished.restore(snapshot.completions, self._completed)
+
+    def _place(self, row: JobRow) -> None:
+        engine, id, state = self._engine, row.id, row.state
+        queue = engine.queues.make(row.queue)
+        options = queue.options(row.priority, row.max_attempts, row.backoff, row.ttl, row.timeout)
+        chunk = self._jobs.place(id, options, row.data, row.created_at, state)
+        if (
+            row.run_at != row.created_at
+            or row.attempts
+            or row.started_at
+            or row.unique_key is not None
+            or row.custom_id is not None
+            or row.depends_on
+            or row.tags
+            or row.progress
+            or row.message is not None
+            or row.fence_epoch
+            or row.returns
+        ):
+            self._place_extra(queue, row)
+        if state == WAITING:
+            self._lines.setdefault((queue, row.priority), []).append(id)
+        elif state == DELAYED:
+            engine.clocks.delays.at(row.run_at, id)
+        elif state == FAILED:
+            self._dead.append((row.run_at, id))
+        elif state == WAITING_CHILDREN:
+            self._children.append(id)
+        elif state == COMPLETED:
+            self._completed.append((row.done, id, len(row.data), row.result))
+            chunk.lease[id & MASK] = Lease(row.token or "", row.started_at, 0, False, None, [], 0)
+            return  # the queue's row counts it already
+        if options.ttl and state != FAILED:
+            engine.clocks.expiries.at(row.created_at + options.ttl, id)
+        queue.counts[state] += 1
+        engine.queues.counts[state] += 1
+
+    def _place_extra(self, queue: Queue, row: JobRow) -> None:
+        extra = self._jobs.extras[row.id] = Extra(
+            row.run_at, row.attempts, row.started_at, row.unique_key, row.custom_id, row.depends_on, row.tags,
+            row.progress, row.message, row.fence_epoch, row.fence_serial, row.returns,
+        )  # fmt: skip
+        if extra.unique_key is not None and row.state != COMPLETED:
+            queue.keys[extra.unique_key] = row.id
+        if extra.custom_id is not None:
+            self._jobs.customs[extra.custom_id] = row.id
+
+    def _ready_since(self, id: int) -> tuple[int, int]:
+        extra = self._jobs.extras.get(id)
+        return ((extra and extra.run_at) or self._jobs.chunks[id >> CHUNK_BITS].created[id & MASK], id)

@@ -1,0 +1,426 @@
+"""How an attempt or a job ends: ack, fail, time out, hand back, cancel, expire, purge.
+
+A token decides which attempt is meant. An attempt from before a restart may still end its job, as long as nobody has
+been given the job since: its token is of an earlier epoch and newer than the job's fence, the newest attempt that
+is known to have ended.
+"""
+
+from collections.abc import Sequence
+from itertools import repeat
+
+from msgspec import Struct
+
+from flashq.engine.backoff import delay_ms
+from flashq.engine.clocks import Clocks, expires_at, may_expire
+from flashq.engine.dependencies import Graph
+from flashq.engine.dispatch import Dispatch
+from flashq.engine.effects import Outbox
+from flashq.engine.finished import Finished
+from flashq.engine.intake import Intake
+from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs
+from flashq.engine.leases import Lease, parse_token
+from flashq.engine.queue import Queue, Queues
+from flashq.engine.rates import Rates
+from flashq.engine.records import Completed, Dropped
+from flashq.engine.settings import Settings
+from flashq.errors import FlashQError, NotActive, NotFound, StaleAttempt
+from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, Instant
+from flashq.protocol.limits import MAX_ERROR_BYTES
+
+
+class Acked(Struct, gc=False):
+    """What became of a batch of acknowledgements: how many counted, and the ids whose token was refused."""
+
+    count: int
+    stale: list[int]
+
+
+class Settle:
+    """Everything that ends attempts and jobs."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        queues: Queues,
+        clocks: Clocks,
+        graph: Graph,
+        finished: Finished,
+        rates: Rates,
+        outbox: Outbox,
+        settings: Settings,
+        epoch: int,
+        dispatch: Dispatch,
+        intake: Intake,
+    ) -> None:
+        """Args: ``epoch``: number of this boot. Jobs that exist already are taken for restored ones."""
+        self._jobs = jobs
+        self._queues = queues
+        self._clocks = clocks
+        self._graph = graph
+        self._finished = finished
+        self._rates = rates
+        self._outbox = outbox
+        self._max_returns = settings.max_returns
+        self._epoch = epoch
+        self._dispatch = dispatch
+        self._intake = intake
+        self._first_id = jobs.next_id
+
+    def ack(self, id: int, token: str | None, result: bytes | None, now: Instant) -> bool:
+        """The attempt succeeded. Tells whether this very attempt had been acknowledged before.
+
+        Raises:
+            NotFound, NotActive: there is no such job, or nobody holds it.
+            StaleAttempt: the token names an attempt that has ended.
+        """
+        chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
+        slot = id & MASK
+        if chunk is None:
+            raise NotFound(f"Job {id} not found")
+        lease = chunk.lease[slot]
+        if chunk.state[slot] != ACTIVE or (token is not None and token != lease.token):
+            if token is not None and chunk.state[slot] == COMPLETED and lease.token == token:
+                return True
+            lease = self._take_back(id, chunk, slot, token, now)
+        results = {} if result is None else {id: result}
+        self._complete(chunk.options[slot].queue, lease, [id], results, now)
+        return False
+
+    def ack_batch(
+        self, ids: Sequence[int], tokens: Sequence[str] | None, results: dict[int, bytes], now: Instant
+    ) -> Acked:
+        """Many attempts succeeded. Ids that nobody holds are skipped; ``tokens`` are aligned with ``ids``."""
+        groups: dict[Lease, list[int]] = {}
+        group: list[int] = []
+        last: Lease | None = None
+        stale: list[int] = []
+        chunks = self._jobs.chunks
+        for id, token in zip(ids, tokens or repeat(None), strict=False):
+            chunk = chunks.get(id >> CHUNK_BITS)
+            if chunk is None:
+                continue
+            slot = id & MASK
+            lease = chunk.lease[slot]
+            if chunk.state[slot] != ACTIVE or (token is not None and token != lease.token):
+                if token is None or (chunk.state[slot] == COMPLETED and lease.token == token):
+                    continue
+                try:
+                    lease = self._take_back(id, chunk, slot, token, now)
+                except StaleAttempt:
+                    stale.append(id)
+                    continue
+                except FlashQError:
+                    continue
+            chunk.state[slot] = COMPLETED  # so that the same id a second time is skipped
+            if lease is not last:
+                last = lease
+                group = groups.setdefault(lease, [])
+            group.append(id)
+        count = 0
+        for lease, done in groups.items():
+            count += len(done)
+            queue = self._jobs.options(done[0]).queue
+            self._complete(queue, lease, done, results, now)
+        return Acked(count, stale)
+
+    def fail(self, id: int, token: str | None, error: str | None, now: Instant) -> None:
+        """The attempt failed; the errors are those of `ack`."""
+        chunk, slot = self.attempt(id, token, now)
+        self._end_attempt(id, chunk, slot, error, now)
+
+    def attempt(self, id: int, token: str | None, now: Instant, *, needs_slot: bool = False) -> tuple[Chunk, int]:
+        """Where the live attempt of a job is, if ``token`` names it (or is None: whichever attempt lives).
+
+        Args:
+            id: the job.
+            token: the attempt's name.
+            now: the moment of the call.
+            needs_slot: an attempt from before a restart is taken back only if the concurrency limit has room.
+
+        Raises:
+            NotFound, NotActive, StaleAttempt: as `ack`.
+        """
+        chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
+        if chunk is None:
+            raise NotFound(f"Job {id} not found")
+        slot = id & MASK
+        if chunk.state[slot] != ACTIVE or (token is not None and token != chunk.lease[slot].token):
+            self._take_back(id, chunk, slot, token, now, needs_slot=needs_slot)
+        return chunk, slot
+
+    def lease_over(self, lease: Lease, now: Instant) -> None:
+        """A lease's timer fired: its attempts end as failed, unless it was renewed."""
+        if not lease.open:
+            return
+        if lease.deadline > now.steady:
+            self._clocks.leases.at(lease.deadline, lease)
+            return
+        self.end_lease(lease, "Lease expired" if lease.renewable else "Job timed out", now)
+
+    def end_lease(self, lease: Lease, error: str, now: Instant) -> None:
+        """Every attempt that still runs under this lease ends as failed."""
+        for id in lease.ids:
+            chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
+            slot = id & MASK
+            if chunk is not None and chunk.state[slot] == ACTIVE and chunk.lease[slot] is lease:
+                self._end_attempt(id, chunk, slot, error, now, timed_out=True)
+
+    def hand_back(self, ids: Sequence[int], token: str, now: Instant) -> None:
+        """Attempts that were never begun, or were given up in good order: back to the head of the line, uncounted.
+
+        A job that is handed back too often counts as failed, so that it cannot go in circles for ever.
+        """
+        queues: dict[Queue, None] = {}
+        for id in reversed(ids):
+            chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
+            slot = id & MASK
+            if chunk is None or chunk.state[slot] != ACTIVE or chunk.lease[slot].token != token:
+                continue
+            extra = self._jobs.extra(id)
+            extra.returns += 1
+            options = chunk.options[slot]
+            expiry = expires_at(self._jobs, id)
+            if extra.returns > self._max_returns or (expiry and expiry <= now.wall):
+                self._end_attempt(id, chunk, slot, "Handed back too often", now)
+                continue
+            self._end_lease_of(id, chunk, slot)
+            chunk.state[slot] = WAITING
+            self._queues.move(options.queue, ACTIVE, WAITING)
+            options.queue.ready.put_front(options.priority, [id])
+            self._intake.record_change(id)
+            queues[options.queue] = None
+        for queue in queues:
+            self._dispatch.feed(queue, now)
+
+    def cancel(self, id: int, now: Instant) -> None:
+        """Take back a job that has not finished.
+
+        Raises:
+            NotFound: there is no such job.
+            NotActive: it has completed or lies among the dead letters.
+        """
+        state = self._jobs.state(id)
+        if state == UNKNOWN:
+            raise NotFound(f"Job {id} not found")
+        if state in (COMPLETED, FAILED):
+            raise NotActive(f"Job {id} cannot be cancelled (already completed/failed)")
+        self.drop([id], "cancelled", now)
+
+    def expire(self, id: int, now: Instant) -> None:
+        """A ttl ended: the job disappears, unless it runs or is over."""
+        expiry = expires_at(self._jobs, id) if may_expire(self._jobs, id) else 0
+        if expiry and expiry <= now.wall:
+            self.drop([id], "expired", now)
+
+    def drop(self, ids: list[int], reason: str, now: Instant) -> None:
+        """Jobs of one queue leave without completing. ``reason``: cancelled, expired or purged."""
+        queue = self._jobs.options(ids[0]).queue
+        before = [self._detach(id) for id in ids]
+        for state in set(before):
+            self._queues.move(queue, state, UNKNOWN, before.count(state))
+        if reason == "cancelled":
+            queue.cancelled += len(ids)
+        elif reason == "expired":
+            queue.expired += len(ids)
+        else:
+            queue.purged += len(ids)
+        self._jobs.forget(ids)
+        self._finished.drop(ids)
+        self._outbox.record(Dropped(queue.name, ids, reason))
+        if self._outbox.watched and reason != "purged":
+            for id in ids:
+                self._outbox.event(reason, queue.name, id, now.wall)
+        for id in ids:
+            for child in self._graph.lost(id):
+                self.bury(child, WAITING_CHILDREN, f"dependency {id} cancelled", now)
+        if ACTIVE in before and queue.waiters:
+            self._dispatch.feed(queue, now)
+
+    def bury(self, id: int, before: int, error: str, now: Instant) -> None:
+        """Move a job that was in state ``before`` to the dead letters."""
+        queue = self._jobs.options(id).queue
+        self._jobs.set_state(id, FAILED)
+        extra = self._jobs.extra(id)
+        extra.message = error
+        extra.run_at = now.wall  # dead letters are kept in the order in which they came
+        self._queues.move(queue, before, FAILED)
+        queue.dead[id] = None
+        queue.failed += 1
+        self._intake.record_change(id)
+        if self._outbox.watched:
+            self._outbox.event("failed", queue.name, id, now.wall, error=error)
+
+    def split_lease(self, id: int, chunk: Chunk, slot: int, now: Instant) -> Lease:
+        """A lease of its own for a job that is renewed apart from the rest of its delivery."""
+        lease = chunk.lease[slot]
+        if lease.open == 1:
+            return lease
+        own = self._dispatch.lease(lease.started_at, lease.token, 0, lease.worker, now)
+        own.ids, own.open = [id], 1
+        chunk.lease[slot] = own
+        self._settled(lease)
+        return own
+
+    def _complete(self, queue: Queue, lease: Lease, ids: list[int], results: dict[int, bytes], now: Instant) -> None:
+        """Jobs of one lease are done."""
+        chunks, extras = self._jobs.chunks, self._jobs.extras
+        count = len(ids)
+        pushed_at = 0
+        sizes: list[int] = []
+        for id in ids:
+            chunk = chunks[id >> CHUNK_BITS]
+            slot = id & MASK
+            chunk.state[slot] = COMPLETED
+            sizes.append(len(chunk.data[slot]))
+            pushed_at += chunk.created[slot]
+            if id in extras:
+                self._free_key(queue, id)
+        finished = self._finished
+        first = finished.add(ids, sizes)
+        kept: list[tuple[int, bytes]] = []
+        if results:
+            for number, id in enumerate(ids, first):
+                if id in results:
+                    finished.remember_result(number, id, results[id])
+                    kept.append((id, results[id]))
+        self._queues.move(queue, ACTIVE, COMPLETED, count)
+        if lease.worker is not None:
+            lease.worker.processed += count
+        self._settled(lease, count)
+        self._rates.completed(count, count * now.wall - pushed_at, now.wall)
+        gone = finished.trim()
+        if gone:
+            self._jobs.forget(gone)
+        if self._outbox.recording:
+            self._outbox.record(
+                Completed(
+                    queue.name,
+                    ids,
+                    first,
+                    now.wall,
+                    lease.started_at,
+                    lease.token,
+                    kept,
+                    finished.forget,
+                    finished.forget_results,
+                )
+            )
+        if self._outbox.watched:
+            for id in ids:
+                self._outbox.event("completed", queue.name, id, now.wall, data=results.get(id))
+        if self._graph:
+            for id in ids:
+                for child in self._graph.completed(id):
+                    self._intake.parents_done(child, now)
+        if queue.waiters:
+            self._dispatch.feed(queue, now)
+
+    def _end_attempt(
+        self, id: int, chunk: Chunk, slot: int, error: str | None, now: Instant, *, timed_out: bool = False
+    ) -> None:
+        """A live attempt ended without success: try again, now or later, or bury the job."""
+        options = chunk.options[slot]
+        queue = options.queue
+        worker = chunk.lease[slot].worker
+        if worker is not None:
+            worker.processed += 1
+            worker.failed += 1
+        self._end_lease_of(id, chunk, slot)
+        extra = self._jobs.extras[id]
+        extra.attempts += 1
+        extra.message = _cut(error)
+        if timed_out and self._outbox.watched:
+            self._outbox.event("timeout", queue.name, id, now.wall, error=extra.message)
+        expiry = expires_at(self._jobs, id)
+        if options.max_attempts and extra.attempts >= options.max_attempts:
+            self.bury(id, ACTIVE, extra.message or "", now)
+        elif expiry and expiry <= now.wall:
+            self.drop([id], "expired", now)
+        else:
+            wait = delay_ms(options.backoff, extra.attempts)
+            extra.run_at = now.wall + wait
+            if wait:
+                chunk.state[slot] = DELAYED
+                self._queues.move(queue, ACTIVE, DELAYED)
+                self._clocks.delays.at(extra.run_at, id)
+            else:
+                self._intake.make_ready(id, ACTIVE)
+            if expiry:
+                self._clocks.expiries.at(expiry, id)
+            self._intake.record_change(id)
+            if self._outbox.watched:
+                self._outbox.event("retrying", queue.name, id, now.wall, error=extra.message)
+        if queue.waiters:
+            self._dispatch.feed(queue, now)
+
+    def _end_lease_of(self, id: int, chunk: Chunk, slot: int) -> None:
+        """The job is no longer under its lease; tokens up to this attempt's are stale from now on."""
+        lease = chunk.lease[slot]
+        extra = self._jobs.extra(id)
+        extra.started_at = lease.started_at
+        extra.run_at = extra.run_at or chunk.created[slot]
+        extra.fence_epoch, extra.fence_serial = parse_token(lease.token) or (0, 0)
+        chunk.lease[slot] = None  # type: ignore[call-overload]
+        self._settled(lease)
+
+    def _settled(self, lease: Lease, count: int = 1) -> None:
+        if lease.settled(count) and lease.deadline:
+            self._clocks.leases.stale()
+
+    def _take_back(
+        self, id: int, chunk: Chunk, slot: int, token: str | None, now: Instant, *, needs_slot: bool = False
+    ) -> Lease:
+        """Revive the attempt from before a restart that ``token`` names, or say why not."""
+        state = chunk.state[slot]
+        if state == UNKNOWN:
+            raise NotFound(f"Job {id} not found")
+        if token is None:
+            raise NotActive(f"Job {id} not found")
+        name = parse_token(token)
+        extra = self._jobs.extras.get(id)
+        fence = (extra.fence_epoch, extra.fence_serial) if extra else (0, 0)
+        queue = chunk.options[slot].queue
+        full = needs_slot and 0 < queue.limits.concurrency <= queue.counts[ACTIVE]
+        if state != WAITING or name is None or not fence < name < (self._epoch, 0) or id >= self._first_id or full:
+            raise StaleAttempt(f"Stale attempt for job {id}")
+        queue.ready.discard()
+        self._queues.move(queue, WAITING, ACTIVE)
+        lease = self._dispatch.lease(now.wall, token, chunk.options[slot].timeout, None, now)
+        lease.ids, lease.open = [id], 1
+        chunk.lease[slot] = lease
+        chunk.state[slot] = ACTIVE
+        return lease
+
+    def _detach(self, id: int) -> int:
+        """Take a job out of wherever it waits or runs. Returns the state it was in."""
+        chunk = self._jobs.chunks[id >> CHUNK_BITS]
+        slot = id & MASK
+        state = chunk.state[slot]
+        queue = chunk.options[slot].queue
+        if state == WAITING:
+            queue.ready.discard()
+            if queue.ready.crowded:
+                chunk.state[slot] = UNKNOWN
+                queue.ready.rebuild(lambda id: self._jobs.state(id) == WAITING)
+        elif state == DELAYED:
+            self._clocks.delays.stale()
+        elif state == ACTIVE:
+            self._settled(chunk.lease[slot])
+        elif state == WAITING_CHILDREN:
+            self._graph.drop(id)
+        elif state == FAILED:
+            del queue.dead[id]
+        self._free_key(queue, id)
+        return state
+
+    def _free_key(self, queue: Queue, id: int) -> None:
+        extra = self._jobs.extras.get(id)
+        if extra is not None and extra.unique_key is not None and queue.keys.get(extra.unique_key) == id:
+            del queue.keys[extra.unique_key]
+
+
+def _cut(error: str | None) -> str | None:
+    """The text of a failure, no longer than is kept. Cut by bytes, never within a character."""
+    if error is None or len(error) * 4 <= MAX_ERROR_BYTES:
+        return error
+    return error.encode()[:MAX_ERROR_BYTES].decode(errors="ignore")
