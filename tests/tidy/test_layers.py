@@ -1,0 +1,152 @@
+"""Who may import whom. The architecture is a test, so that no reviewer has to defend it line by line."""
+
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.tidy.source import SOURCE, imports, module_name, modules, own_imports, source_files
+
+WORDS: Final = ("flashq.errors", "flashq.model", "flashq.protocol.limits")
+"""Level 0: the words that all share. They import nothing but each other."""
+
+MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
+    "flashq.errors": (),
+    "flashq.model": WORDS,
+    "flashq.config": WORDS,
+    "flashq.protocol.limits": (),
+    "flashq.protocol": ("flashq.protocol", *WORDS),
+    "flashq.engine": ("flashq.engine", *WORDS),
+    "flashq.storage": ("flashq.storage", "flashq.engine.records", *WORDS),
+    "flashq.security": ("flashq.security", "flashq.protocol", *WORDS),
+    "flashq.observe": ("flashq.observe", "flashq.protocol", *WORDS),
+    "flashq.commands": (
+        "flashq.commands",
+        "flashq.engine",
+        "flashq.protocol",
+        "flashq.security",
+        "flashq.observe",
+        *WORDS,
+    ),
+    "flashq.transports": ("flashq.transports", "flashq.commands", "flashq.protocol", "flashq.security", *WORDS),
+    "flashq.server": (
+        "flashq",
+        "flashq.server",
+        "flashq.config",
+        "flashq.transports",
+        "flashq.commands",
+        "flashq.observe",
+        "flashq.security",
+        "flashq.storage",
+        "flashq.engine",
+        "flashq.protocol",
+        *WORDS,
+    ),
+    "flashq.client": ("flashq.client", "flashq.protocol", *WORDS),
+    "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
+    "flashq.cli": ("flashq.cli", "flashq.client", "flashq.protocol", "flashq", *WORDS),
+    "flashq.__main__": ("flashq.cli",),
+    "flashq": ("flashq.client", *WORDS),
+}
+"""What each part of the package may import, the longest matching name deciding.
+
+Read it upwards: the engine knows neither wire nor disk, storage knows only the engine's records, commands are the
+only way into the engine, doors know only commands, the server puts all together. The client side is a tree of its own.
+"""
+
+OPTIONAL: Final = frozenset({"rich", "uvloop"})
+"""Dependencies that may be absent; only these may be imported inside a function."""
+
+STAGES: Final = ("dispatch", "intake", "settle", "control")
+"""The engine's stages in their order: each may use those before it."""
+
+WHOLE: Final = ("engine", "restore", "check")
+"""The engine as a whole: sees all parts and stages, and no part or stage sees it."""
+
+
+def _owner(module: str) -> str:
+    """The entry of MAY_IMPORT that is responsible for a module."""
+    name = module
+    while name not in MAY_IMPORT or (name == "flashq" and module != "flashq"):
+        assert name != "flashq", f"{module} belongs to no layer: give it a line in MAY_IMPORT, with a thought"
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _allowed(target: str, entries: tuple[str, ...]) -> bool:
+    return any(target == entry or (entry != "flashq" and target.startswith(entry + ".")) for entry in entries)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_layers(path: Path) -> None:
+    """A module imports only what its layer may see: what cannot be seen cannot be depended upon by accident."""
+    entries = MAY_IMPORT[_owner(module_name(path))]
+    wrong = [f"line {each.line}: {each.module}" for each in own_imports(path) if not _allowed(each.module, entries)]
+    assert wrong == []
+
+
+def test_no_cycles() -> None:
+    """No two modules need each other: such a pair can be neither understood nor tested apart."""
+    known = modules()
+    graph = {name: {each.module for each in own_imports(path)} - {name} for name, path in known.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_imports_stand_on_top(path: Path) -> None:
+    """An import inside a function hides a dependency and usually a cycle; only optional packages are excepted."""
+    hidden = [
+        f"line {each.line}: {each.module} in {each.inside}"
+        for each in imports(path)
+        if each.inside and each.module.split(".")[0] not in OPTIONAL
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "engine").glob("*.py")), ids=module_name)
+def test_parts_stages_whole(path: Path) -> None:
+    """Parts see no stage, a stage only those before it, nobody below sees the whole: so no part grows a story."""
+    if path.stem in ("__init__", *WHOLE):
+        return
+    reach = STAGES.index(path.stem) if path.stem in STAGES else 0
+    hidden = {f"flashq.engine.{name}" for name in (*STAGES[reach:], *WHOLE)} - {module_name(path)}
+    assert [each.module for each in own_imports(path) if each.module in hidden] == []
+
+
+def test_the_client_needs_only_msgspec() -> None:
+    """A worker image holds the client and msgspec, nothing else: no other package outside the standard library."""
+    foreign = {
+        each.module.split(".")[0]
+        for path in source_files()
+        if _owner(module_name(path)) in ("flashq", "flashq.client", "flashq.protocol", *WORDS)
+        for each in imports(path)
+        if each.module.split(".")[0] in {"apsw", "click", "cronsim", "rich", "tzdata", "uvloop"}
+    }
+    assert foreign == set()
+
+
+def test_the_search_finds_what_it_should(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The rules above would be worth nothing if the search missed a way of importing."""
+    package = tmp_path / "flashq"
+    (package / "engine").mkdir(parents=True)
+    for name in ("__init__", "model", "engine/__init__", "engine/jobs"):
+        (package / f"{name}.py").write_text("")
+    sample = package / "engine" / "sample.py"
+    sample.write_text(
+        "import os\nimport flashq.model\nfrom flashq import model, missing\nfrom flashq.engine.jobs import Jobs\n"
+        "from . import jobs\nfrom ..model import Job\n"
+        "class C:\n    async def f(self):\n        if True:\n            import rich.table\n"
+    )
+    monkeypatch.setattr("tests.tidy.source.SOURCE", package)
+    assert [each.module for each in own_imports(sample)] == [
+        "flashq.model",
+        "flashq.model",
+        "flashq",
+        "flashq.engine.jobs",
+        "flashq.engine.jobs",
+        "flashq.model",
+    ]
+    assert [(each.module, each.inside) for each in imports(sample) if each.inside] == [("rich.table", "f")]
