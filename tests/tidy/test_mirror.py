@@ -1,0 +1,67 @@
+"""The unit tests repeat the tree of the source file by file, so that everybody knows where a test is, or belongs."""
+
+from typing import Final
+
+import pytest
+from tests.tidy.source import ROOT, SOURCE
+
+PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands")
+
+WITHOUT_TEST: Final = {
+    "engine/records.py": "shapes without behaviour; tests/unit/storage/test_records.py encodes every one of them",
+    "protocol/limits.py": "numbers; each is tested where it is enforced, and test_docs.py compares them with the docs",
+    "protocol/replies.py": "shapes without behaviour; tests/unit/protocol/test_codec.py encodes them",
+    "storage/base.py": "a protocol without code; tests/conformance proves every backend against it",
+    "client/sync_client.py": "generated from async_client.py; tests/conformance runs the same cases over both",
+}
+"""Source files that need no unit test of their own, with the reason."""
+
+WITHOUT_SOURCE: Final[dict[str, str]] = {}
+"""Unit tests that answer for no single source file, with the reason."""
+
+
+def _sources() -> set[str]:
+    return {
+        path.relative_to(SOURCE).as_posix()
+        for package in PACKAGES
+        for path in (SOURCE / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def _mirrored() -> dict[str, str]:
+    """Test file -> the source file it answers for."""
+    unit = ROOT / "tests" / "unit"
+    tests = [path.relative_to(unit) for package in PACKAGES for path in (unit / package).rglob("test_*.py")]
+    return {path.as_posix(): path.with_name(path.name.removeprefix("test_")).as_posix() for path in tests}
+
+
+def test_every_source_file_has_its_tests() -> None:
+    """Code without a test file of its own is code whose tests nobody finds, if there are any."""
+    assert sorted(_sources() - set(_mirrored().values()) - set(WITHOUT_TEST)) == []
+
+
+def test_every_test_file_has_its_source() -> None:
+    """A test file whose source is gone or renamed would go on testing something else under a wrong name."""
+    orphans = {test for test, source in _mirrored().items() if source not in _sources()}
+    assert sorted(orphans - set(WITHOUT_SOURCE)) == []
+
+
+@pytest.mark.parametrize("exception", [*WITHOUT_TEST, *WITHOUT_SOURCE])
+def test_exceptions_are_needed(exception: str) -> None:
+    """An exception that nothing needs any more is a hole that somebody will fall into."""
+    if exception in WITHOUT_TEST:
+        assert exception in _sources()
+        assert exception not in _mirrored().values()
+    else:
+        assert exception in _mirrored()
+
+
+def test_no_test_is_out_of_reach() -> None:
+    """A file of tests that pytest does not collect by its name proves nothing."""
+    strays = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("*.py")
+        if not path.name.startswith("test_") and "\ndef test_" in path.read_text(encoding="utf-8")
+    ]
+    assert strays == []
