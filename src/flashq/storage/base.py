@@ -13,7 +13,11 @@ from flashq.engine.records import Snapshot
 
 
 class Storage(Protocol):
-    """Where groups of records are kept. All methods but `open` and `load` run on one writer thread."""
+    """Where groups of records are kept.
+
+    `open` and `load` come first, in this order, once each, and the jobs of the snapshot are read to their end before
+    anything else. From then on only the writer thread calls `commit` and `tidy`; `close` comes after it has ended.
+    """
 
     def open(self) -> int:
         """Take ownership, migrate and verify; start a new epoch, durably.
@@ -45,8 +49,11 @@ class Storage(Protocol):
     def tidy(self, *, idle: bool) -> bool:
         """Do one short slice of upkeep.
 
+        Called after every commit with ``idle`` False, and again and again while nothing happens with ``idle`` True.
+
         Args:
-            idle: nothing waits to be committed. A backend may put upkeep off while this is False.
+            idle: nothing has been committed for a while and nothing waits. A backend may put upkeep off while this
+                is False, as long as its bounds hold.
 
         Returns:
             Whether there is more to do now.
@@ -57,5 +64,9 @@ class Storage(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go cleanly. What was committed stays."""
+        """Let go cleanly. What was committed stays. After a failure it lets go without writing anything.
+
+        Raises:
+            StorageError: the last writes failed; what was committed is in the journal nevertheless.
+        """
         ...

@@ -1,0 +1,1 @@
+"""Unit tests of `flashq.storage`, file by file."""

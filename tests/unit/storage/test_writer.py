@@ -1,0 +1,194 @@
+"""The writer commits in order, tidies only in quiet moments, and confirms nothing after a failure."""
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import pytest
+
+from flashq.engine.records import Snapshot
+from flashq.errors import StorageError
+from flashq.storage import writer as writer_module
+from flashq.storage.writer import Writer
+
+WAIT_S = 10
+
+
+class Recorder:
+    """A storage that notes what it is asked, and does at each call what the test wants."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.on_commit: Callable[[int], None] = lambda number: None
+        self.on_tidy: Callable[[bool], bool] = lambda idle: False
+
+    def open(self) -> int:
+        """Part of the seam."""
+        return 0
+
+    def load(self) -> Snapshot:
+        """Part of the seam."""
+        return Snapshot(1, 1, 0, [], [], [], [])
+
+    def commit(self, number: int, blob: bytes) -> None:
+        """Note it."""
+        self.calls.append(f"commit {number} {blob.decode()}")
+        self.on_commit(number)
+
+    def tidy(self, *, idle: bool) -> bool:
+        """Note it."""
+        self.calls.append("tidy idle" if idle else "tidy")
+        return self.on_tidy(idle)
+
+    def close(self) -> None:
+        """Part of the seam."""
+
+
+class Told:
+    """What the writer reported."""
+
+    def __init__(self) -> None:
+        self.done: SimpleQueue[int] = SimpleQueue()
+        self.failed: SimpleQueue[BaseException] = SimpleQueue()
+
+
+@pytest.fixture
+def storage() -> Recorder:
+    """A storage that only notes."""
+    return Recorder()
+
+
+@pytest.fixture
+def told() -> Told:
+    """The two callables' other ends."""
+    return Told()
+
+
+def test_groups_are_committed_in_order_and_told(storage: Recorder, told: Told) -> None:
+    """Each group is written, then confirmed; stop waits for all that was submitted."""
+    writer = Writer(storage, told.done.put, told.failed.put)
+    for number in (1, 2, 3):
+        writer.submit(number, b"blob")
+    writer.stop()
+    assert [told.done.get_nowait() for _ in range(3)] == [1, 2, 3]
+    assert [call for call in storage.calls if call.startswith("commit")] == [f"commit {n} blob" for n in (1, 2, 3)]
+    assert told.failed.empty()
+
+
+def test_a_slice_is_offered_after_each_commit(storage: Recorder, told: Told) -> None:
+    """Under constant load storage is asked too, so that its bounds can hold."""
+    writer = Writer(storage, told.done.put, told.failed.put)
+    writer.submit(1, b"a")
+    offered = threading.Event()
+    storage.on_tidy = lambda idle: bool(offered.set())
+    assert told.done.get(timeout=WAIT_S) == 1
+    assert offered.wait(WAIT_S)
+    writer.stop()
+    assert storage.calls[:2] == ["commit 1 a", "tidy"]
+
+
+def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: Told) -> None:
+    """With nothing to commit the slices follow each other until storage has no more to do."""
+    left = [True, True, False]
+    finished = threading.Event()
+
+    def tidy(idle: bool) -> bool:
+        more = left.pop(0)
+        if not more:
+            finished.set()
+        return more
+
+    storage.on_tidy = tidy
+    writer = Writer(storage, told.done.put, told.failed.put)
+    assert finished.wait(WAIT_S)
+    writer.stop()
+    assert storage.calls == ["tidy idle"] * 3
+
+
+def test_a_waiting_group_goes_before_the_next_slice(storage: Recorder, told: Told) -> None:
+    """Upkeep that would go on for ever lets a group through after the slice that is running."""
+    writer = Writer(storage, told.done.put, told.failed.put)
+
+    def tidy(idle: bool) -> bool:
+        if len(storage.calls) == 3:
+            writer.submit(1, b"urgent")
+        return "commit 1 urgent" not in storage.calls
+
+    storage.on_tidy = tidy
+    assert told.done.get(timeout=WAIT_S) == 1
+    writer.stop()
+    assert storage.calls[:4] == ["tidy idle"] * 3 + ["commit 1 urgent"]
+
+
+def test_stop_does_no_more_upkeep(storage: Recorder, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once told to stop, the writer commits what waits and leaves the rest for the next start."""
+    monkeypatch.setattr(writer_module, "QUIET_S", WAIT_S)
+    committing, go_on = threading.Event(), threading.Event()
+
+    def commit(number: int) -> None:
+        committing.set()
+        go_on.wait(WAIT_S)
+
+    storage.on_commit = commit
+    writer = Writer(storage, told.done.put, told.failed.put)
+    writer.submit(1, b"a")
+    writer.submit(2, b"b")
+    assert committing.wait(WAIT_S)
+    stopper = threading.Thread(target=writer.stop)
+    stopper.start()
+    while not writer._stopping:
+        pass
+    go_on.set()
+    stopper.join(WAIT_S)
+    assert storage.calls == ["commit 1 a", "commit 2 b"]
+
+
+def test_a_failed_commit_ends_everything(storage: Recorder, told: Told) -> None:
+    """After a failure nothing is committed or confirmed, and it is told once."""
+
+    def commit(number: int) -> None:
+        if number == 2:
+            raise StorageError("the disk is gone")
+
+    storage.on_commit = commit
+    writer = Writer(storage, told.done.put, told.failed.put)
+    for number in (1, 2, 3):
+        writer.submit(number, b"x")
+    assert str(told.failed.get(timeout=WAIT_S)) == "the disk is gone"
+    writer.submit(4, b"x")
+    writer.stop()
+    assert told.done.get_nowait() == 1
+    assert told.done.empty()
+    assert told.failed.empty()
+    assert [call for call in storage.calls if call.startswith("commit")] == ["commit 1 x", "commit 2 x"]
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_failed_upkeep_ends_everything(storage: Recorder, told: Told, idle: bool) -> None:
+    """An error of the disk during upkeep is as final as one of a commit."""
+
+    def tidy(when_idle: bool) -> bool:
+        if when_idle == idle:
+            raise StorageError("the disk is gone")
+        return False
+
+    storage.on_tidy = tidy
+    writer = Writer(storage, told.done.put, told.failed.put)
+    if not idle:
+        writer.submit(1, b"x")
+    assert isinstance(told.failed.get(timeout=WAIT_S), StorageError)
+    writer.submit(2, b"x")
+    writer.stop()
+    assert "commit 2 x" not in storage.calls
+
+
+def test_a_failure_to_tell_is_a_failure(storage: Recorder, told: Told) -> None:
+    """A confirmation that reaches nobody ends the writer as well."""
+
+    def done(number: int) -> None:
+        raise RuntimeError("the loop is closed")
+
+    writer = Writer(storage, done, told.failed.put)
+    writer.submit(1, b"x")
+    assert str(told.failed.get(timeout=WAIT_S)) == "the loop is closed"
+    writer.stop()
