@@ -222,9 +222,9 @@ class Control:
         When there is no room for a job its instant is skipped and the schedule goes on; `missed_crons` counts it.
         """
         for row in self._crons.due(now.wall, most):
-            spec = JobSpec(data=Raw(row.data), priority=row.priority)
+            spec = JobSpec(data=Raw(), priority=row.priority)
             try:
-                self._intake.push(self._queues.make(row.queue), spec, now)
+                self._intake.push(self._queues.make(row.queue), spec, row.data, now)
             except (Overloaded, LimitReached):
                 self.missed_crons += 1
             self._outbox.record(CronSet(row) if row.next_run else CronDeleted(row.name))

@@ -58,8 +58,8 @@ class Intake:
         self._max_bytes = settings.max_bytes
         self._dispatch = dispatch
 
-    def push(self, queue: Queue, spec: JobSpec, now: Instant) -> tuple[int, int]:
-        """Take in one job.
+    def push(self, queue: Queue, spec: JobSpec, data: bytes, now: Instant) -> tuple[int, int]:
+        """Take in one job whose payload is ``data``.
 
         Returns:
             Its id and FRESH, or the id of the job that is there already and DUPLICATE or REPLAYED.
@@ -69,7 +69,6 @@ class Intake:
             LimitReached: a parent has as many children as it may.
             Overloaded: the memory for jobs is used up.
         """
-        data = bytes(spec.data)
         if self._jobs.bytes + len(data) + JOB_BYTES > self._max_bytes:
             self._refuse_bytes()
         options = self._options(queue, spec)
@@ -91,9 +90,11 @@ class Intake:
             self._dispatch.feed(queue, now)
         return id, FRESH
 
-    def push_batch(self, queue: Queue, specs: Sequence[JobSpec], now: Instant) -> Admitted:
-        """Take in many jobs, all of them or none; the errors are those of `push` and name the place."""
-        payloads = [bytes(spec.data) for spec in specs]
+    def push_batch(self, queue: Queue, specs: Sequence[JobSpec], payloads: list[bytes], now: Instant) -> Admitted:
+        """Take in many jobs, all of them or none; ``payloads`` are aligned with ``specs``.
+
+        The errors are those of `push` and name the place.
+        """
         if self._jobs.bytes + sum(map(len, payloads)) + JOB_BYTES * len(payloads) > self._max_bytes:
             self._refuse_bytes()
         for place, spec in enumerate(specs):

@@ -1,0 +1,1 @@
+"""One layer of commands behind every door: check, call the engine once, answer."""

@@ -1,0 +1,93 @@
+"""AUTH, STATS, HELLO, SUBSCRIBE and their kin: who is there, and how it goes."""
+
+from typing import Final
+
+from msgspec.structs import asdict
+
+from flashq.commands.jobs import OK
+from flashq.commands.names import check_queue_name
+from flashq.commands.session import Context, Session
+from flashq.errors import BadRequest
+from flashq.model import Instant
+from flashq.protocol import replies, requests
+
+EVENT_TYPES: Final = frozenset(
+    ("pushed", "active", "completed", "failed", "retrying", "progress", "timeout", "expired", "cancelled")
+)
+
+
+def auth(context: Context, session: Session, request: requests.Auth, _: Instant) -> replies.Reply:
+    """AUTH."""
+    session.allowed = context.authenticate(request.token)
+    return OK
+
+
+def ping(_: Context, __: Session, ___: requests.Ping, ____: Instant) -> replies.Reply:
+    """PING."""
+    return OK
+
+
+def stats(context: Context, _: Session, __: requests.StatsRequest, ___: Instant) -> replies.StatsReply:
+    """STATS."""
+    return replies.StatsReply(**asdict(context.engine.lookup.stats()))
+
+
+def metrics(context: Context, _: Session, __: requests.MetricsRequest, now: Instant) -> replies.MetricsReply:
+    """METRICS."""
+    return replies.MetricsReply(metrics=context.engine.lookup.metrics(now.wall))
+
+
+def hello(context: Context, session: Session, request: requests.Hello, now: Instant) -> replies.Reply:
+    """HELLO."""
+    for queue in request.queues:
+        check_queue_name(queue)
+    session.worker = context.engine.control.hello(
+        request.worker, request.queues, request.concurrency, request.host, request.pid, now
+    )
+    return OK
+
+
+def beat(context: Context, _: Session, request: requests.Beat, now: Instant) -> replies.Reply:
+    """BEAT."""
+    context.engine.control.beat(request.worker, now)
+    return OK
+
+
+def bye(context: Context, session: Session, request: requests.Bye, now: Instant) -> replies.Reply:
+    """BYE."""
+    context.engine.control.bye(request.worker, now)
+    session.worker = None
+    return OK
+
+
+def workers(context: Context, _: Session, __: requests.Workers, ___: Instant) -> replies.WorkersReply:
+    """WORKERS."""
+    return replies.WorkersReply(workers=context.engine.lookup.workers())
+
+
+def subscribe(context: Context, session: Session, request: requests.Subscribe, _: Instant) -> replies.Reply:
+    """SUBSCRIBE."""
+    _check_topic(request.queue)
+    unknown = sorted(set(request.events) - EVENT_TYPES)
+    if unknown:
+        raise BadRequest(f"Invalid: unknown event type {unknown[0][:40]!r} - at `$.events`")
+    context.hub.subscribe(_subscriber(session), request.queue, frozenset(request.events))
+    return OK
+
+
+def unsubscribe(context: Context, session: Session, request: requests.Unsubscribe, _: Instant) -> replies.Reply:
+    """UNSUBSCRIBE."""
+    _check_topic(request.queue)
+    context.hub.unsubscribe(_subscriber(session), request.queue)
+    return OK
+
+
+def _check_topic(queue: str) -> None:
+    if queue != "*":
+        check_queue_name(queue)
+
+
+def _subscriber(session: Session) -> object:
+    if session.subscriber is None:
+        raise BadRequest("Invalid: this connection cannot carry events")
+    return session.subscriber

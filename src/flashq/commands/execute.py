@@ -1,0 +1,43 @@
+"""The one way in: may this session do that, and what comes of it."""
+
+from typing import Any
+
+from flashq.commands.jobs import Parked
+from flashq.commands.session import Context, Session
+from flashq.commands.table import BEFORE_AUTH, COMMANDS
+from flashq.errors import Forbidden, ShuttingDown, Unauthorized
+from flashq.model import Instant
+from flashq.protocol.replies import Reply
+
+_RUN = {request: command.run for request, command in COMMANDS.items()}
+
+
+def execute(context: Context, session: Session, request: Any, now: Instant) -> Reply | Parked:
+    """Carry out a request.
+
+    Args:
+        context: what commands work on.
+        session: who asks.
+        request: one of `flashq.protocol.requests`.
+        now: the moment at which it takes effect.
+
+    Returns:
+        Its answer, or `Parked` when it is a pull that wants to wait: parking is the door's next step.
+
+    Raises:
+        FlashQError: it was refused, and nothing has changed.
+    """
+    kind = type(request)
+    if session.allowed is not None and kind not in session.allowed:
+        _refuse(session, kind)
+    if context.closing:
+        raise ShuttingDown("The server is shutting down")
+    reply: Reply | Parked = _RUN[kind](context, session, request, now)
+    return reply
+
+
+def _refuse(session: Session, kind: type) -> None:
+    if session.allowed == BEFORE_AUTH:
+        raise Unauthorized("Authentication required")
+    command = COMMANDS[kind]
+    raise Forbidden(f"Forbidden: {command.name} needs role {command.role}")

@@ -1,0 +1,58 @@
+"""What a command needs to know: who asks, and what there is to ask."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from flashq.engine.engine import Engine
+from flashq.engine.leases import Worker
+
+
+class Subscriptions(Protocol):
+    """Where a command registers the wish for events; `flashq.observe.events.Hub` is one."""
+
+    def subscribe(self, subscriber: Any, queue: str, types: frozenset[str]) -> None:
+        """Send ``subscriber`` the events of a queue (``*``: of all); no types = every type."""
+
+    def unsubscribe(self, subscriber: Any, queue: str) -> None:
+        """Stop what `subscribe` started for the same queue."""
+
+
+class Session:
+    """One client's standing: what it may do, and which worker it is part of.
+
+    Attributes:
+        allowed: the request types it may send; None = all.
+        worker: the worker it named itself as, if any.
+        subscriber: where its events go; None when its door cannot carry events.
+    """
+
+    __slots__ = ("allowed", "subscriber", "worker")
+
+    def __init__(self, allowed: frozenset[type] | None = None, subscriber: Any = None) -> None:
+        self.allowed = allowed
+        self.worker: Worker | None = None
+        self.subscriber = subscriber
+
+
+class Context:
+    """What commands work on.
+
+    Attributes:
+        engine: the queue itself.
+        hub: subscriptions to events.
+        authenticate: token -> the request types it allows (None: all); raises Unauthorized for a wrong one.
+        closing: the server drains and takes no new work.
+    """
+
+    __slots__ = ("authenticate", "closing", "engine", "hub")
+
+    def __init__(
+        self,
+        engine: Engine,
+        hub: Subscriptions,
+        authenticate: Callable[[str], frozenset[type] | None] = lambda token: None,
+    ) -> None:
+        self.engine = engine
+        self.hub = hub
+        self.authenticate = authenticate
+        self.closing = False
