@@ -28,7 +28,14 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "flashq.observe",
         *WORDS,
     ),
-    "flashq.transports": ("flashq.transports", "flashq.commands", "flashq.protocol", "flashq.security", *WORDS),
+    "flashq.transports": (
+        "flashq.transports",
+        "flashq.commands",
+        "flashq.observe",
+        "flashq.protocol",
+        "flashq.security",
+        *WORDS,
+    ),
     "flashq.server": (
         "flashq",
         "flashq.server",
