@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-
 from tests.tidy.source import ROOT
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
