@@ -17,12 +17,15 @@ class Rates:
         self._latencies = [0] * _SECONDS
 
     def completed(self, count: int, latency_ms: int, now: int) -> None:
-        """``count`` jobs completed; ``latency_ms`` is the sum of their times from push to completion."""
+        """``count`` jobs completed; ``latency_ms`` is the sum of their times from push to completion.
+
+        A negative sum, of jobs pushed before the wall clock was set back, counts as 0.
+        """
         second = now // 1_000
         if second != self._second:
             self._turn(second)
         self._counts[second % _SECONDS] += count
-        self._latencies[second % _SECONDS] += latency_ms
+        self._latencies[second % _SECONDS] += max(0, latency_ms)
 
     def per_second(self, now: int) -> float:
         """Completions a second over the last minute, or since the start if that is shorter."""
