@@ -1,0 +1,128 @@
+"""What is remembered, the naive way: records applied one by one to plain dictionaries.
+
+A second opinion on the meaning of a record, written without a look at `flashq.storage.fold`: the two must agree.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from flashq.engine.records import (
+    Added,
+    Changed,
+    Completed,
+    CronDeleted,
+    CronRow,
+    CronSet,
+    Dropped,
+    JobRow,
+    Progressed,
+    Pushed,
+    QueueRow,
+    QueueSet,
+    Record,
+    Snapshot,
+)
+from flashq.model import COMPLETED, FAILED, WAITING
+
+_COUNTERS = {"cancelled": "cancelled", "expired": "expired", "purged": "purged"}
+
+
+class Remembered:
+    """All rows that the records so far add up to."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, JobRow] = {}
+        self.queues: dict[str, QueueRow] = {}
+        self.crons: dict[str, CronRow] = {}
+        self.dropped: list[int] = []
+        self.next_id = 1
+        self.completions = 0
+        self.log: list[Record] = []
+
+    def apply(self, records: Iterable[Record]) -> None:
+        """Take in records, in their order."""
+        for record in records:
+            self.log.append(record)
+            self._apply(record)
+
+    def snapshot(self, epoch: int) -> Snapshot:
+        """Everything, for a server's boot number ``epoch``. The rows are copies."""
+        return Snapshot(
+            self.next_id,
+            epoch,
+            self.completions,
+            [structs.replace(self.jobs[id]) for id in sorted(self.jobs)],
+            [structs.replace(row) for row in self.queues.values()],
+            [structs.replace(row) for row in self.crons.values()],
+            list(self.dropped),
+        )
+
+    def _apply(self, record: Record) -> None:
+        match record:
+            case Pushed():
+                self._push(record)
+            case Added(row):
+                self._add(structs.replace(row))
+            case Changed():
+                self._change(record)
+            case Completed():
+                self._complete(record)
+            case Dropped(queue, ids, reason):
+                self.dropped += ids
+                for id in ids:
+                    del self.jobs[id]
+                row = self._queue(queue)
+                setattr(row, _COUNTERS[reason], getattr(row, reason) + len(ids))
+            case Progressed(id, progress, message):
+                self.jobs[id].progress, self.jobs[id].message = progress, message
+            case QueueSet(name, paused, rate_limit, concurrency_limit):
+                row = self._queue(name)
+                row.paused, row.rate_limit, row.concurrency_limit = paused, rate_limit, concurrency_limit
+            case CronSet(row):
+                self.crons[row.name] = row
+            case CronDeleted(name):
+                del self.crons[name]
+
+    def _push(self, record: Pushed) -> None:
+        for id, data in enumerate(record.data, record.first):
+            self._add(
+                JobRow(
+                    id, record.queue, WAITING, record.priority, record.created_at, record.created_at, 0, 0,
+                    record.max_attempts, record.backoff, record.ttl, record.timeout, data,
+                )
+            )  # fmt: skip
+
+    def _add(self, row: JobRow) -> None:
+        assert row.id == self.next_id, "ids have no gaps"
+        self.next_id += 1
+        self.jobs[row.id] = row
+        queue = self._queue(row.queue)
+        queue.pushed += 1
+        queue.failed += row.state == FAILED
+
+    def _change(self, record: Changed) -> None:
+        row = self.jobs[record.id]
+        assert row.queue == record.queue
+        row.state, row.run_at, row.started_at = record.state, record.run_at, record.started_at
+        row.attempts, row.message, row.returns = record.attempts, record.message, record.returns
+        row.fence_epoch, row.fence_serial = record.fence_epoch, record.fence_serial
+        self._queue(record.queue).failed += record.state == FAILED
+
+    def _complete(self, record: Completed) -> None:
+        assert record.done == self.completions + 1, "completions have no gaps"
+        self.completions += len(record.ids)
+        self._queue(record.queue).completed += len(record.ids)
+        results = dict(record.results)
+        for done, id in enumerate(record.ids, record.done):
+            row = self.jobs[id]
+            row.state, row.done, row.done_at = COMPLETED, done, record.done_at
+            row.started_at, row.token, row.result = record.started_at, record.token, results.get(id)
+        for id, row in list(self.jobs.items()):
+            if row.done and row.done < record.forget:
+                del self.jobs[id]
+            elif row.done and row.done < record.forget_results:
+                row.result = None
+
+    def _queue(self, name: str) -> QueueRow:
+        return self.queues.setdefault(name, QueueRow(name))

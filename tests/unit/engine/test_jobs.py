@@ -1,0 +1,118 @@
+"""Every job by its id: columns in chunks, written one by one or in runs, freed when nobody is left."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashq.engine.jobs import CHUNK, JOB_BYTES, MASK, Extra, Jobs
+from flashq.engine.queue import Options, Queue
+from flashq.model import ACTIVE, UNKNOWN, WAITING
+
+QUEUE = Queue("q")
+PLAIN = QUEUE.options(0, 3, 1_000, 0, 0)
+URGENT = QUEUE.options(9, 3, 1_000, 0, 0)
+
+
+def test_ids_are_handed_out_without_gaps() -> None:
+    """One by one and in runs, from where it is told to begin."""
+    jobs = Jobs(next_id=7)
+    assert jobs.add(PLAIN, b"1", 10, WAITING) == 7
+    assert jobs.add_run(PLAIN, [b"2", b"3"], 10, WAITING) == 8
+    assert jobs.add(URGENT, b"4", 10, WAITING) == 10
+    assert jobs.next_id == 11
+
+
+@pytest.mark.parametrize("start", [1, CHUNK - 2, CHUNK - 1, CHUNK, 2 * CHUNK - 1])
+@pytest.mark.parametrize("count", [1, 2, 3, CHUNK, 2 * CHUNK + 5])
+def test_a_run_is_the_same_as_its_jobs(start: int, count: int) -> None:
+    """A run over any number of chunks writes what single jobs would have written."""
+    payloads = [str(number).encode() for number in range(count)]
+    run, single = Jobs(start), Jobs(start)
+    assert run.add_run(PLAIN, payloads, 5, WAITING) == start
+    for data in payloads:
+        single.add(PLAIN, data, 5, WAITING)
+    assert run.next_id == single.next_id
+    assert run.bytes == single.bytes == sum(map(len, payloads)) + count * JOB_BYTES
+    assert run.chunks.keys() == single.chunks.keys()
+    for number, chunk in run.chunks.items():
+        other = single.chunks[number]
+        assert (chunk.data, chunk.options, chunk.created) == (other.data, other.options, other.created)
+        assert (chunk.state, chunk.lease, chunk.live) == (other.state, other.lease, other.live)
+        assert len(chunk.data) == len(chunk.options) == len(chunk.created) == len(chunk.state) == CHUNK
+
+
+def test_states_are_read_and_written() -> None:
+    """A job that is not there is unknown, whatever its number."""
+    jobs = Jobs()
+    id = jobs.add(PLAIN, b"", 0, WAITING)
+    jobs.set_state(id, ACTIVE)
+    assert [jobs.state(id), jobs.state(id + 1), jobs.state(10**15)] == [ACTIVE, UNKNOWN, UNKNOWN]
+    assert jobs.options(id) is PLAIN
+
+
+def test_extras_are_made_when_they_are_needed() -> None:
+    """The first question makes them, the second finds them."""
+    jobs = Jobs()
+    extra = jobs.extra(3)
+    assert extra == Extra()
+    assert jobs.extra(3) is extra
+
+
+def test_forgetting_frees_everything() -> None:
+    """Slot, payload, extras, the client's own id and at last the chunk: nothing of a forgotten job stays."""
+    jobs = Jobs()
+    first = jobs.add_run(PLAIN, [b"abc"] * 3, 0, WAITING)
+    jobs.extra(first).custom_id = "mine"
+    jobs.customs["mine"] = first
+    jobs.extra(first + 1).attempts = 1
+    jobs.forget([first, first + 2])
+    chunk = jobs.chunks[0]
+    assert [jobs.state(first + place) for place in range(3)] == [UNKNOWN, WAITING, UNKNOWN]
+    assert (chunk.data[first], chunk.options[first], chunk.lease[first]) == (None, None, None)
+    assert (jobs.customs, list(jobs.extras), jobs.bytes) == ({}, [first + 1], 3 + JOB_BYTES)
+    jobs.forget([first + 1])
+    assert (jobs.chunks, jobs.extras, jobs.bytes) == ({}, {}, 0)
+    assert jobs.next_id == 4
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("add"), st.integers(0, 5)),
+    st.tuples(st.just("run"), st.integers(1, 3_000)),
+    st.tuples(st.just("forget"), st.integers(1, 5_000)),
+)
+
+
+@given(st.lists(STEPS, max_size=12), st.integers(1, 2 * CHUNK))
+def test_it_is_a_dictionary(steps: list[tuple[str, int]], start: int) -> None:
+    """Against a naive twin: a dictionary by id."""
+    jobs = Jobs(start)
+    naive: dict[int, tuple[Any, ...]] = {}
+    next_id = start
+    for step, count in steps:
+        options: Options = URGENT if count % 2 else PLAIN
+        if step == "add":
+            naive[next_id] = (b"x" * count, options, count, WAITING)
+            assert jobs.add(options, b"x" * count, count, WAITING) == next_id
+            next_id += 1
+        elif step == "run":
+            payloads = [b"y" * (number % 3) for number in range(count)]
+            assert jobs.add_run(options, payloads, count, ACTIVE) == next_id
+            for data in payloads:
+                naive[next_id] = (data, options, count, ACTIVE)
+                next_id += 1
+        else:
+            gone = list(naive)[::2][:count]
+            jobs.forget(gone)
+            for id in gone:
+                del naive[id]
+        assert jobs.bytes == sum(len(job[0]) + JOB_BYTES for job in naive.values())
+        assert sum(chunk.live for chunk in jobs.chunks.values()) == len(naive)
+        assert len(jobs.chunks) == len({id // CHUNK for id in naive})
+    for id in range(start, next_id):
+        expected = naive.get(id)
+        assert jobs.state(id) == (expected[3] if expected else UNKNOWN)
+        if expected:
+            chunk = jobs.chunks[id // CHUNK]
+            assert (chunk.data[id & MASK], chunk.options[id & MASK], chunk.created[id & MASK]) == expected[:3]
