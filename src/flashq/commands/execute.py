@@ -1,18 +1,17 @@
 """The one way in: may this session do that, and what comes of it."""
 
-from typing import Any
-
 from flashq.commands.jobs import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, ShuttingDown, Unauthorized
 from flashq.model import Instant
 from flashq.protocol.replies import Reply
+from flashq.protocol.requests import AnyRequest
 
 _RUN = {request: command.run for request, command in COMMANDS.items()}
 
 
-def execute(context: Context, session: Session, request: Any, now: Instant) -> Reply | Parked:
+def execute(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
     """Carry out a request.
 
     Args:

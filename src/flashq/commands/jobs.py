@@ -82,6 +82,9 @@ def pull(context: Context, session: Session, request: requests.Pull, now: Instan
     jobs = context.engine.dispatch.pull(queue, 1, now, worker)
     if jobs:
         return replies.Pulled(job=jobs[0])
+    if request.timeout == 0:
+        context.engine.queues.leave(queue)
+        return replies.Pulled(job=None)
     return Parked(queue, 1, request.timeout, worker, batch=False)
 
 
@@ -95,7 +98,10 @@ def pull_batch(
     jobs = context.engine.dispatch.pull(queue, count, now, worker) if count else []
     if jobs:
         return replies.PulledBatch(jobs=jobs)
-    return Parked(queue, count, request.timeout if count else 0, worker, batch=True)
+    if request.timeout == 0 or not count:
+        context.engine.queues.leave(queue)
+        return replies.PulledBatch(jobs=[])
+    return Parked(queue, count, request.timeout, worker, batch=True)
 
 
 def ack(context: Context, _: Session, request: requests.Ack, now: Instant) -> replies.Reply:

@@ -1,7 +1,7 @@
 """What a command needs to know: who asks, and what there is to ask."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from flashq.engine.engine import Engine
 from flashq.engine.leases import Worker
@@ -10,10 +10,10 @@ from flashq.engine.leases import Worker
 class Subscriptions(Protocol):
     """Where a command registers the wish for events; `flashq.observe.events.Hub` is one."""
 
-    def subscribe(self, subscriber: Any, queue: str, types: frozenset[str]) -> None:
+    def subscribe(self, subscriber: object, queue: str, types: frozenset[str]) -> None:
         """Send ``subscriber`` the events of a queue (``*``: of all); no types = every type."""
 
-    def unsubscribe(self, subscriber: Any, queue: str) -> None:
+    def unsubscribe(self, subscriber: object, queue: str) -> None:
         """Stop what `subscribe` started for the same queue."""
 
 
@@ -28,7 +28,7 @@ class Session:
 
     __slots__ = ("allowed", "subscriber", "worker")
 
-    def __init__(self, allowed: frozenset[type] | None = None, subscriber: Any = None) -> None:
+    def __init__(self, allowed: frozenset[type] | None = None, subscriber: object = None) -> None:
         self.allowed = allowed
         self.worker: Worker | None = None
         self.subscriber = subscriber
@@ -50,7 +50,7 @@ class Context:
         self,
         engine: Engine,
         hub: Subscriptions,
-        authenticate: Callable[[str], frozenset[type] | None] = lambda token: None,
+        authenticate: Callable[[str], frozenset[type] | None] = lambda _: None,
     ) -> None:
         self.engine = engine
         self.hub = hub

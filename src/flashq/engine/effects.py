@@ -90,9 +90,24 @@ class Outbox:
             event.progress = progress
         self.events.append(event)
 
+    def take_records(self) -> list[Record]:
+        """The records since the last call."""
+        records = self.records
+        if records:
+            self.records = []
+            self._run = None
+        return records
+
+    def take_deliveries(self) -> list[tuple[Hashable, list[JobView]]]:
+        """The deliveries since the last call."""
+        deliveries, self.deliveries = self.deliveries, []
+        return deliveries
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call."""
+        events, self.events = self.events, []
+        return events
+
     def take(self) -> Effects:
-        """The effects since the last call."""
-        effects = Effects(self.records, self.deliveries, self.events)
-        self.records, self.deliveries, self.events = [], [], []
-        self._run = None
-        return effects
+        """All effects since the last call."""
+        return Effects(self.take_records(), self.take_deliveries(), self.take_events())

@@ -91,13 +91,14 @@ class Engine:
             self.dispatch.refilled(queue, due, now)
         for _, waiter in clocks.waits.due(now.steady, most):
             self.dispatch.give_up(waiter)
-        return self._wait(now)
+        return self.wait(now)
 
     def take_effects(self) -> Effects:
         """What the calls since the last time ask of the outside."""
         return self.outbox.take()
 
-    def _wait(self, now: Instant) -> int | None:
+    def wait(self, now: Instant) -> int | None:
+        """Ms until the next thing falls due, 0 when something is due already, None when nothing waits for a time."""
         clocks = self.clocks
         waits = [
             due - now.steady

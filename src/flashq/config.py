@@ -1,0 +1,128 @@
+"""Settings from the environment, checked once, frozen.
+
+The only reader of the environment on the server's side. Everything else receives plain values, so that a test or a
+second server in one process needs no environment at all.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from flashq.protocol.limits import MAX_DURATION_MS
+
+VARIABLES: Final[dict[str, str]] = {
+    "HOST": "listen address of every door; 0.0.0.0 must be asked for",
+    "PORT": "JSON lines over TCP; 0 = any free port",
+    "UNIX_SOCKET": "path of a Unix socket that speaks the same lines",
+    "DATA_DIR": "folder for the database; made with mode 0700 if it is missing",
+    "DATABASE_URL": "sqlite:///PATH or memory://",
+    "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",
+    "AUTH_TOKENS": "comma separated; without it everybody may do everything",
+    "DEFAULT_MAX_ATTEMPTS": "failed attempts until the dead letters, for jobs that do not say; 0 = no bound",
+    "DEFAULT_BACKOFF": "ms before the first retry, for jobs that do not say",
+    "LEASE": "ms that an attempt may be silent when neither its job nor its worker bounds it",
+    "MAX_MEMORY": "bytes for jobs; beyond it pushes are refused and everything else goes on",
+    "LOOP": "auto, uvloop or asyncio",
+    "LOG_LEVEL": "debug, info, warning or error",
+}
+"""Every variable that the server reads, with what it does; `flashq serve --help` and the tests read it too."""
+
+
+class ConfigError(ValueError):
+    """A variable has a value that it may not have. The text names the variable and never echoes a secret."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """What a server needs to know before it starts.
+
+    Attributes:
+        host, port, unix_socket: where to listen.
+        data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
+        auth_tokens: tokens of which a client must show one; empty: everybody is welcome.
+        default_max_attempts, default_backoff, lease, max_memory: see `flashq.engine.settings.Settings`.
+        loop: which event loop.
+        log_level: how much is logged.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6789
+    unix_socket: str = ""
+    data_dir: str = "flashq-data"
+    database_url: str = ""
+    durability: Literal["full", "relaxed"] = "full"
+    auth_tokens: tuple[str, ...] = ()
+    default_max_attempts: int = 3
+    default_backoff: int = 1_000
+    lease: int = 30 * 60 * 1_000
+    max_memory: int = 1024 * 1024 * 1024
+    loop: Literal["auto", "uvloop", "asyncio"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def storage_url(self) -> str:
+        """The database URL with its default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir}/flashq.db"
+
+
+def from_environment(environment: Mapping[str, str] | None = None, **given: str | int | None) -> Config:
+    """The settings of the environment, overridden by what was given (by name of the variable in lower case).
+
+    Raises:
+        ConfigError: a value is out of range or unreadable.
+    """
+    source = dict(os.environ if environment is None else environment)
+    source |= {name.upper(): str(value) for name, value in given.items() if value is not None}
+    return Config(
+        host=_text(source, "HOST", "127.0.0.1"),
+        port=_number(source, "PORT", 6789, 0, 65_535),
+        unix_socket=source.get("UNIX_SOCKET", ""),
+        data_dir=_text(source, "DATA_DIR", "flashq-data"),
+        database_url=source.get("DATABASE_URL", ""),
+        durability=_word(source, "DURABILITY", "full", ("full", "relaxed")),  # type: ignore[arg-type]
+        auth_tokens=_tokens(source),
+        default_max_attempts=_number(source, "DEFAULT_MAX_ATTEMPTS", 3, 0, 2**32 - 1),
+        default_backoff=_number(source, "DEFAULT_BACKOFF", 1_000, 0, MAX_DURATION_MS),
+        lease=_number(source, "LEASE", 30 * 60 * 1_000, 1_000, MAX_DURATION_MS),
+        max_memory=_number(source, "MAX_MEMORY", 1024**3, 1024**2, 2**53),
+        loop=_word(source, "LOOP", "auto", ("auto", "uvloop", "asyncio")),  # type: ignore[arg-type]
+        log_level=_word(source, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),  # type: ignore[arg-type]
+    )
+
+
+def _text(source: Mapping[str, str], name: str, default: str) -> str:
+    value = source.get(name, default)
+    if not value.strip():
+        raise ConfigError(f"{name} is set but empty")
+    return value
+
+
+def _number(source: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = source.get(name)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a whole number, not {text[:40]!r}") from None
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be between {least} and {most}, not {value}")
+    return value
+
+
+def _word(source: Mapping[str, str], name: str, default: str, words: tuple[str, ...]) -> str:
+    value = source.get(name, default).strip().lower()
+    if value not in words:
+        raise ConfigError(f"{name} must be one of {', '.join(words)}, not {value[:40]!r}")
+    return value
+
+
+def _tokens(source: Mapping[str, str]) -> tuple[str, ...]:
+    text = source.get("AUTH_TOKENS")
+    if text is None:
+        return ()
+    tokens = tuple(token.strip() for token in text.split(",") if token.strip())
+    if not tokens:
+        raise ConfigError("AUTH_TOKENS is set but holds no token; unset it to allow everybody")
+    return tokens

@@ -1,0 +1,1 @@
+"""The shell that turns the crank: composition, the turn, the ticker, start and stop."""

@@ -1,0 +1,246 @@
+"""The composition root: builds a server out of its parts, runs it, and takes it down in good order.
+
+The only file that knows every package. Start: storage is opened and verified, the engine restored and checked, what
+fell due meanwhile fires, and only then the doors open. Stop: the doors close, those who wait are answered, what
+happened is committed, storage is closed.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+import secrets
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from flashq.commands.session import Context
+from flashq.config import Config
+from flashq.engine.check import check
+from flashq.engine.engine import Engine
+from flashq.engine.restore import restore
+from flashq.engine.settings import Settings
+from flashq.errors import StorageError
+from flashq.model import Instant
+from flashq.security.tokens import Tokens
+from flashq.server import clock
+from flashq.server.runtime import Runtime
+from flashq.storage.base import Storage
+from flashq.storage.journal import Journal
+from flashq.storage.open import open_storage
+from flashq.storage.writer import Writer
+from flashq.transports.tcp import LineConnection
+
+log = logging.getLogger("flashq")
+
+MAX_CONNECTIONS: Final = 10_000
+SPARE_FILES: Final = 128
+"""File descriptors kept for the database, the log and the rest of the process."""
+
+DRAIN_SECONDS: Final = 10
+"""How long a stop may take until what is left is cut off."""
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How soon the busy event loop lets the writer thread have its turn: at Python's 5 ms a commit takes twice as long."""
+
+
+class Server:
+    """One server: storage, engine, runtime and doors."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.exit_code = 0
+        self._storage: Storage | None = None
+        self._writer: Writer | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[LineConnection] = set()
+        self._stopping = asyncio.Event()
+        self._max_connections = _connection_limit()
+        self._runtime: Runtime
+        self._context: Context
+
+    async def start(self) -> None:
+        """Open storage, restore, and only then the doors.
+
+        Raises:
+            StorageError: storage cannot be opened, or what it holds does not add up.
+            OSError: an address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        now = clock.now()
+        self._storage = open_storage(self.config.storage_url, self.config.durability)
+        journal = None
+        try:
+            if self._storage is not None:
+                journal = Journal(self._storage.open())
+            engine = _make_engine(self.config, self._storage, now)
+            self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
+            self._context = _make_context(self.config, engine, self._runtime)
+            if self._storage is not None:
+                runtime = self._runtime
+                self._writer = Writer(
+                    self._storage,
+                    lambda number: _call(loop, runtime.committed, number),
+                    lambda error: _call(loop, runtime.commit_failed, error),
+                )
+            self._runtime.start(self._writer)
+            await self._open_doors()
+        except BaseException:
+            await self._close_doors()
+            self._let_go()
+            raise
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the TCP door; the real port when 0 was asked for."""
+        host, port = self._listeners[0].sockets[0].getsockname()[:2]
+        return host, port
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Ask the server to leave. Returns at once; `run` ends when it has left."""
+        self.exit_code = self.exit_code or exit_code
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Serve until `stop`; returns the exit code."""
+        await self._stopping.wait()
+        await self._close_doors()
+        self._let_go()
+        return self.exit_code
+
+    async def _open_doors(self) -> None:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        self._listeners.append(await loop.create_server(self._connection, config.host, config.port, backlog=1_024))
+        if config.unix_socket:
+            self._listeners.append(await _listen_unix(self._connection, config.unix_socket))
+
+    async def _close_doors(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        if self.config.unix_socket and len(self._listeners) > 1:
+            with contextlib.suppress(OSError):
+                Path(self.config.unix_socket).unlink()
+        if not hasattr(self, "_context"):
+            return
+        self._context.closing = True
+        self._runtime.stop()
+        for connection in list(self._connections):
+            connection.drain()
+        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+        while (self._connections or not self._runtime.settled()) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _let_go(self) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.stop()
+            if self._storage is not None:
+                self._storage.close()
+        except StorageError as error:
+            log.error("storage could not be closed cleanly: %s", error)  # noqa: TRY400  # one line, no traceback
+            self.exit_code = self.exit_code or 74
+        self._storage = self._writer = None
+
+    def _connection(self) -> LineConnection:
+        return LineConnection(
+            self._context, self._runtime, needs_auth=bool(self.config.auth_tokens), admit=self._admit, left=self._left
+        )
+
+    def _admit(self, connection: LineConnection) -> bool:
+        self._connections.add(connection)
+        return len(self._connections) <= self._max_connections
+
+    def _left(self, connection: LineConnection) -> None:
+        self._connections.discard(connection)
+
+    def _fail(self, error: BaseException, exit_code: int) -> None:
+        log.critical("%s", error)
+        self.stop(exit_code)
+
+
+def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engine:
+    settings = Settings(
+        default_max_attempts=config.default_max_attempts,
+        default_backoff=config.default_backoff,
+        lease=config.lease,
+        max_bytes=config.max_memory,
+    )
+    nonce = Nonces()
+    if storage is None:
+        return Engine(settings, nonce=nonce, now=now, epoch=secrets.randbits(40) + 1)
+    engine = restore(storage.load(), settings, nonce=nonce, now=now)
+    wrong = check(engine)
+    if wrong:
+        raise StorageError(f"What {config.storage_url} holds does not add up: {wrong[0]} ({len(wrong)} in all)")
+    # Everything restored stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return engine
+
+
+def _make_context(config: Config, engine: Engine, runtime: Runtime) -> Context:
+    if not config.auth_tokens:
+        return Context(engine, runtime.hub)
+    tokens = Tokens(config.auth_tokens)
+    return Context(engine, runtime.hub, tokens.check)
+
+
+class Nonces:
+    """Unguessable words for tokens, drawn from the system in stock: one by one they would cost more than a pull."""
+
+    _WORD: Final = 16
+    _STOCK: Final = 512
+
+    def __init__(self) -> None:
+        self._words: list[str] = []
+
+    def __call__(self) -> str:
+        """A word of 64 random bits."""
+        if not self._words:
+            text = secrets.token_hex(self._STOCK * self._WORD // 2)
+            self._words = [text[at : at + self._WORD] for at in range(0, len(text), self._WORD)]
+        return self._words.pop()
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
+    """Run something on the loop from the writer's thread. A loop that has closed has nobody left to tell."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+def _connection_limit() -> int:
+    """As many connections as there are file descriptors for, which is raised as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(MAX_CONNECTIONS, soft - SPARE_FILES))
+
+
+async def _listen_unix(factory: Callable[[], LineConnection], path: str) -> asyncio.Server:
+    """Listen on a Unix socket. A socket that a dead server left behind is replaced, anything else is not."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(f"{path} exists and is not a socket of ours")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+            except OSError:
+                Path(path).unlink()
+            else:
+                raise OSError(f"another server listens on {path}")
+    old = os.umask(0o117)
+    try:
+        return await asyncio.get_running_loop().create_unix_server(factory, path, backlog=1_024)
+    finally:
+        os.umask(old)

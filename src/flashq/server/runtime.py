@@ -1,0 +1,233 @@
+"""The turn: what a command or the clock caused goes to the journal, and what depends on it waits for the disk.
+
+One rule keeps every promise: **nothing leaves before what it depends on is durable.** A reply, a delivery or an event
+depends on the newest group of records at the moment it was made. With nothing pending it leaves at once; otherwise it
+waits with its connection until the writer has reported that group. Without storage nothing ever waits.
+
+If a commit fails, what is in memory is ahead of what is remembered, and none of it can be told. So the process ends
+and recovers from disk; there is no code that rolls anything back.
+"""
+
+import logging
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from typing import Final, cast
+
+from flashq.engine.engine import Engine
+from flashq.errors import StorageError
+from flashq.model import Event, Instant
+from flashq.observe.events import Hub
+from flashq.storage.journal import Journal
+from flashq.storage.writer import Writer
+from flashq.transports.base import Gated, Waiting
+
+log = logging.getLogger("flashq")
+
+EXIT_STORAGE: Final = 74
+EXIT_BROKEN: Final = 70
+"""Exit codes, named after sysexits.h: an error of input or output, an error in the software itself."""
+
+MAX_SLEEP_MS: Final = 1_000
+"""The longest sleep of the ticker. Schedules follow the wall clock, and nobody tells us when that is set."""
+
+MAX_UNSYNCED_BYTES: Final = 64 * 1024 * 1024
+"""Payload bytes on their way to the disk at which the doors stop reading; at half of it they go on."""
+
+CLOCK_JUMP_MS: Final = 1_000
+"""A difference between the two clocks' progress that is worth a line in the log."""
+
+
+class Runtime:
+    """One engine, its journal and its clock, on one event loop.
+
+    Attributes:
+        engine: the queue.
+        hub: who listens.
+        held_back: doors must not read; see `MAX_UNSYNCED_BYTES`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        loop: AbstractEventLoop,
+        clock: Callable[[], Instant],
+        fail: Callable[[BaseException, int], None],
+        journal: Journal | None = None,
+    ) -> None:
+        """Wire it up; `start` sets it going.
+
+        Args:
+            engine: empty or restored.
+            loop: the one loop.
+            clock: tells this moment.
+            fail: called once with what ended it and the exit code, after every held answer was refused.
+            journal: where records gather; None without storage.
+        """
+        self.engine = engine
+        self.hub = Hub(self._watch)
+        self.clock = clock
+        self.held_back = False
+        self._loop = loop
+        self._journal = journal
+        self._writer: Writer | None = None
+        self._fail = fail
+        self._gated: dict[Gated, None] = {}
+        self._doors: dict[Gated, None] = {}
+        self._events: list[tuple[int, list[Event]]] = []
+        self._commit_soon = False
+        self._failed = False
+        self._timer: TimerHandle | None = None
+        self._wakes_at = 0
+        self._clock_gap = 0
+        self.clock_jumps = 0
+
+    def start(self, writer: Writer | None) -> None:
+        """Begin to commit and to tick."""
+        self._writer = writer
+        moment = self.clock()
+        self._clock_gap = moment.wall - moment.steady
+        self.tick()
+
+    def stop(self) -> None:
+        """Tick no more. What is on its way to the disk still arrives."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- the gate ---
+
+    @property
+    def durable(self) -> int:
+        """The newest group that is safe."""
+        return self._journal.durable if self._journal is not None else 0
+
+    def gather(self) -> int:
+        """Append the turn's records to the journal. Returns the group on which an answer made now depends."""
+        journal = self._journal
+        if journal is None:
+            return 0
+        records = self.engine.outbox.take_records()
+        if records:
+            journal.append(records)
+            if not self._commit_soon:
+                self._commit_soon = True
+                self._loop.call_soon(self._commit)
+            if journal.unsynced_bytes > MAX_UNSYNCED_BYTES and not self.held_back:
+                self.held_back = True
+                for gated in self._doors:
+                    gated.hold_back()
+        return journal.tail
+
+    def wait(self, gated: Gated) -> None:
+        """``gated`` holds something back: tell it when more is durable."""
+        self._gated[gated] = None
+
+    def attach(self, gated: Gated) -> None:
+        """A connection is there."""
+        self._doors[gated] = None
+
+    def detach(self, gated: Gated) -> None:
+        """A connection is gone."""
+        self._doors.pop(gated, None)
+        self._gated.pop(gated, None)
+        self.hub.leave(gated)
+
+    # --- the turn ---
+
+    def hand_over(self, now: Instant) -> None:
+        """The second half of a turn, after the answer of the command that caused it: deliveries and events."""
+        outbox = self.engine.outbox
+        while outbox.deliveries:
+            for waiting, jobs in outbox.take_deliveries():
+                cast("Waiting", waiting).answer(jobs, now)
+        if outbox.events:
+            depends_on = self.gather()
+            events = outbox.take_events()
+            if depends_on <= self.durable:
+                self.hub.publish(events)
+            else:
+                self._events.append((depends_on, events))
+        self._arm(now)
+
+    def tick(self) -> None:
+        """Do what is due and sleep until the next thing is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self.clock()
+        gap = now.wall - now.steady
+        if abs(gap - self._clock_gap) > CLOCK_JUMP_MS:
+            self.clock_jumps += 1
+            log.warning("the wall clock jumped by %d ms", gap - self._clock_gap)
+        self._clock_gap = gap
+        self.engine.tick(now)
+        self.gather()
+        self.hand_over(now)
+
+    def _arm(self, now: Instant) -> None:
+        wait = self.engine.wait(now)
+        if wait is None:
+            return
+        wakes_at = now.steady + min(wait, MAX_SLEEP_MS)
+        if self._timer is not None:
+            if self._wakes_at <= wakes_at:
+                return
+            self._timer.cancel()
+        self._wakes_at = wakes_at
+        self._timer = self._loop.call_later((wakes_at - now.steady) / 1_000, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.tick()
+
+    # --- commits ---
+
+    def _commit(self) -> None:
+        self._commit_soon = False
+        if self._journal is None or self._writer is None or self._failed:
+            return
+        group = self._journal.next_group()
+        if group is not None:
+            self._writer.submit(*group)
+
+    def committed(self, number: int) -> None:
+        """A group is safe: let go what waited for it, and write the next one."""
+        journal = self._journal
+        if journal is None or self._failed:
+            return
+        journal.committed(number)
+        self._commit()
+        released, self._gated = self._gated, {}
+        for gated in released:
+            gated.release(number)
+        events = self._events
+        while events and events[0][0] <= number:
+            self.hub.publish(events.pop(0)[1])
+        if self.held_back and journal.unsynced_bytes < MAX_UNSYNCED_BYTES // 2:
+            self.held_back = False
+            for gated in self._doors:
+                gated.go_on()
+
+    def commit_failed(self, error: BaseException, exit_code: int = EXIT_STORAGE) -> None:
+        """Nothing more will be confirmed."""
+        if self._failed:
+            return
+        self._failed = True
+        self.stop()
+        told = error if isinstance(error, StorageError) else StorageError(f"The storage failed: {error}")
+        for gated in list(self._gated):
+            gated.refuse(told)
+        self._fail(error, exit_code)
+
+    def broken(self, error: BaseException) -> None:
+        """A command failed in a way that no command may: memory is no longer to be trusted, the disk is."""
+        log.critical("a command broke an invariant; ending, to recover from disk", exc_info=error)
+        self.commit_failed(error, EXIT_BROKEN)
+
+    def settled(self) -> bool:
+        """Whether everything that happened is durable."""
+        journal = self._journal
+        return journal is None or self._failed or journal.durable >= self.gather()
+
+    def _watch(self, watched: bool) -> None:
+        self.engine.outbox.watched = watched

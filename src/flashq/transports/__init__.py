@@ -1,0 +1,1 @@
+"""The doors: bytes and sessions, no rule of the queue."""

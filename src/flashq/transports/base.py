@@ -1,0 +1,68 @@
+"""What a door needs from the runtime, and what the runtime needs from a door.
+
+Written as protocols so that doors do not import the server: the runtime is handed to them, and a test can hand them
+another one.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from flashq.errors import StorageError
+from flashq.model import Instant, JobView
+
+
+class Gated(Protocol):
+    """A connection: it holds answers back until they are durable, and stops reading when it is asked to."""
+
+    def release(self, durable: int) -> None:
+        """Send what depends on groups up to ``durable``."""
+
+    def refuse(self, error: StorageError) -> None:
+        """Answer everything that is still held with this error: it will never be confirmed."""
+
+    def hold_back(self) -> None:
+        """Stop reading: the disk is far behind."""
+
+    def go_on(self) -> None:
+        """Read again."""
+
+
+class Waiting(Protocol):
+    """A parked pull, as its door knows it; what the engine calls the waiter's token."""
+
+    def answer(self, jobs: list[JobView], now: Instant) -> None:
+        """Its jobs; none when its time is over."""
+
+
+class Turns(Protocol):
+    """The runtime, as doors see it.
+
+    Attributes:
+        clock: tells this moment.
+        held_back: doors must not read.
+    """
+
+    clock: Callable[[], Instant]
+    held_back: bool
+
+    @property
+    def durable(self) -> int:
+        """The newest group that is safe."""
+
+    def gather(self) -> int:
+        """Journal what the commands caused. Returns the group on which an answer made now depends."""
+
+    def hand_over(self, now: Instant) -> None:
+        """Deliver and tell what the commands caused; called after their own answers were sent or held."""
+
+    def wait(self, gated: Gated) -> None:
+        """``gated`` holds something back."""
+
+    def attach(self, gated: Gated) -> None:
+        """A connection is there."""
+
+    def detach(self, gated: Gated) -> None:
+        """A connection is gone."""
+
+    def broken(self, error: BaseException) -> None:
+        """A command failed in a way that no command may: memory is no longer to be trusted."""

@@ -1,0 +1,470 @@
+"""JSON lines over TCP and Unix sockets: one object per connection, no task per line.
+
+Order: commands take effect in the order in which they came, answers leave in that order. A command with a ``reqId``
+may be answered out of order; only a pull that waits ever is.
+
+Waiting: a pull that finds nothing is parked with the engine. While a pull without ``reqId`` is parked, further pulls
+without one stand behind it. Any other command without ``reqId`` ends that waiting at once with the empty answer, so
+that a connection can never wait for itself.
+
+Back-pressure: reading stops while the client does not read its answers, while too many answers wait for the disk,
+and while the disk is far behind; it goes on by itself.
+"""
+
+from asyncio import BaseTransport, Protocol, TimerHandle, Transport, get_running_loop
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, cast
+
+from msgspec.json import decode
+
+from flashq.commands.execute import execute
+from flashq.commands.jobs import OK, Parked
+from flashq.commands.session import Context, Session
+from flashq.commands.table import BEFORE_AUTH
+from flashq.errors import FlashQError, Overloaded, StorageError, TooLarge, Unauthorized
+from flashq.model import Instant, JobView
+from flashq.protocol.codec import decode_request, encode, failure, request_mark
+from flashq.protocol.limits import MAX_WAITS_PER_CONNECTION
+from flashq.protocol.lines import LineSplitter
+from flashq.protocol.replies import Failed, Pulled, PulledBatch, Reply
+from flashq.protocol.requests import AnyRequest, Pull, PullBatch
+from flashq.transports.base import Turns
+
+WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
+WRITE_LOW_BYTES: Final = 1024 * 1024
+"""Answers a client has not read at which reading its commands stops, and at which it goes on."""
+
+MAX_HELD: Final = 1_024
+"""Chunks of answers that wait for the disk at which reading stops."""
+
+MAX_EVENT_BACKLOG_BYTES: Final = 1024 * 1024
+"""Unread bytes at which a connection's events are dropped (and counted) instead of buffered."""
+
+STUCK_SECONDS: Final = 30
+"""A client that has stopped reading for so long, with its buffer full, is cut off."""
+
+LINGER_SECONDS: Final = 2
+"""How long a connection that the server ends may take to read its last answers."""
+
+AUTH_SECONDS: Final = 10
+AUTH_BYTES: Final = 4_096
+AUTH_TRIES: Final = 3
+"""What a connection gets before it has shown a valid token."""
+
+
+class _Held(NamedTuple):
+    """Answers that wait for the disk: the group they depend on, their lines, and the jobs that are among them."""
+
+    depends_on: int
+    lines: list[bytes]
+    handed_out: list[list[JobView]]
+
+
+class _Wait:
+    """A parked pull of one connection; the engine knows it as the waiter's token."""
+
+    __slots__ = ("_connection", "parked", "req_id")
+
+    def __init__(self, connection: "LineConnection", parked: Parked, req_id: str | None) -> None:
+        self._connection = connection
+        self.parked = parked
+        self.req_id = req_id
+
+    def answer(self, jobs: list[JobView], now: Instant) -> None:
+        self._connection.answer_wait(self, jobs, now)
+
+
+class LineConnection(Protocol):
+    """One client."""
+
+    def __init__(
+        self,
+        context: Context,
+        turns: Turns,
+        *,
+        needs_auth: bool,
+        admit: Callable[["LineConnection"], bool],
+        left: Callable[["LineConnection"], None],
+    ) -> None:
+        """Build it for one client that is about to come.
+
+        Args:
+            context: what commands work on.
+            turns: the runtime.
+            needs_auth: the client must show a token first.
+            admit: asked once whether there is room for this connection.
+            left: told once that it is gone.
+        """
+        self._context = context
+        self._turns = turns
+        self._needs_auth = needs_auth
+        self._admit = admit
+        self._left = left
+        self._session = Session(BEFORE_AUTH if needs_auth else None, self)
+        self._splitter = LineSplitter()
+        self._transport: Transport = cast("Transport", None)  # until the connection is made
+        # What this turn answers, and the jobs among it.
+        self._out: list[bytes] = []
+        self._handed_out: list[list[JobView]] = []
+        self._held: deque[_Held] = deque()
+        # The parked pull without a reqId, and what stands behind it: pulls, or answers that must keep their place.
+        self._waiting: _Wait | None = None
+        self._behind: deque[Pull | PullBatch | bytes] = deque()
+        self._waits: dict[_Wait, None] = {}
+        self._client_slow = False
+        self._reading = True
+        self._ending = False  # no more commands are taken
+        self._said_goodbye = False
+        self._client_done = False
+        self._tries = 0
+        self._timer: TimerHandle | None = None
+        self._unread = 0
+        self._lagged = 0
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """A client is there."""
+        self._transport = cast("Transport", transport)
+        self._transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+        self._turns.attach(self)
+        if not self._admit(self):
+            self._end(Overloaded("Too many connections"))
+        elif self._needs_auth:
+            self._timer = get_running_loop().call_later(
+                AUTH_SECONDS, self._end, Unauthorized("Authentication required")
+            )
+        if self._turns.held_back:
+            self._watch_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """The client sent something: carry out every whole line of it, then answer all of them in one write."""
+        if self._ending:
+            return
+        try:
+            lines = self._splitter.feed(data)
+        except TooLarge as error:
+            self._end(error)
+            return
+        if not lines:
+            if self._session.allowed == BEFORE_AUTH and self._splitter.held > AUTH_BYTES:
+                self._end(Unauthorized("Authentication required"))
+            return
+        now = self._turns.clock()
+        for line in lines:
+            self._line(line, now)
+        self._finish_turn(now)
+
+    def eof_received(self) -> bool:
+        """The client will send no more, but may still read: answer what it asked for, then close."""
+        self._client_done = True
+        self._stop_waiting(self._turns.clock())
+        self._ending = True
+        if self._said_goodbye:
+            self._transport.close()
+        self._close_when_done()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The client is gone: unpark it, and give back the jobs whose answers never left."""
+        self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._turns.clock()
+        engine = self._context.engine
+        for wait in self._waits:
+            engine.dispatch.unpark(wait)
+        self._waits.clear()
+        self._waiting = None
+        for held in self._held:
+            self._give_back(held.handed_out, now)
+        self._held.clear()
+        self._turns.detach(self)
+        self._left(self)
+        self._turns.gather()
+        self._turns.hand_over(now)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: do not read its commands."""
+        self._client_slow = True
+        self._watch_reading()
+        self._unread = self._transport.get_write_buffer_size()
+        self._timer = get_running_loop().call_later(STUCK_SECONDS, self._still_stuck)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._client_slow = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lagged:
+            self._transport.write(b'{"lagged":%d}\n' % self._lagged)
+            self._lagged = 0
+        self._watch_reading()
+
+    # --- the runtime's side ---
+
+    def release(self, durable: int) -> None:
+        """Send what depends on groups up to ``durable``."""
+        lines: list[bytes] = []
+        held = self._held
+        while held and held[0].depends_on <= durable:
+            lines += held.popleft().lines
+        if held:
+            self._turns.wait(self)
+        if lines:
+            self._write(lines)
+        self._watch_reading()
+        self._close_when_done()
+
+    def refuse(self, error: StorageError) -> None:
+        """Answer everything that is held with this error, and close."""
+        for held in self._held:
+            self._write([_refusal(line, error) for line in held.lines])
+        self._held.clear()
+        self._ending = True
+        self._transport.close()
+
+    def hold_back(self) -> None:
+        """The disk is far behind: do not read."""
+        self._watch_reading()
+
+    def go_on(self) -> None:
+        """The disk has caught up."""
+        self._watch_reading()
+
+    def answer_wait(self, wait: _Wait, jobs: list[JobView], now: Instant) -> None:
+        """A parked pull is answered; those that stood behind it have their turn."""
+        self._waits.pop(wait, None)
+        self._reply(_pulled(wait.parked, jobs), wait.req_id)
+        if wait is self._waiting:
+            self._waiting = None
+            self._serve_behind(now, may_wait=True)
+        self._send()
+
+    def tell(self, event: bytes) -> None:
+        """An event that this connection subscribed to."""
+        if self._transport.get_write_buffer_size() > MAX_EVENT_BACKLOG_BYTES:
+            self._lagged += 1
+        else:
+            self._transport.write(b'{"event":%b}\n' % event)
+
+    def drain(self) -> None:
+        """The server is leaving: end all waiting, answer what is held, and close."""
+        self._stop_waiting(self._turns.clock())
+        self._ending = True
+        self._close_when_done()
+
+    def abort(self) -> None:
+        """Cut it off."""
+        self._transport.abort()
+
+    # --- a turn ---
+
+    def _line(self, line: bytes, now: Instant) -> None:
+        try:
+            request = decode_request(line)
+        except FlashQError as error:
+            mark = request_mark(line)
+            if mark is None and self._waiting is not None:
+                self._end_wait(now)
+            self._reply(failure(error), mark)
+            return
+        req_id = request.req_id
+        if req_id is None and self._waiting is not None:
+            if isinstance(request, Pull | PullBatch):
+                self._stand_behind(request)
+                return
+            self._end_wait(now)
+        self._serve(request, req_id, now, may_wait=True)
+
+    def _serve(self, request: AnyRequest, req_id: str | None, now: Instant, *, may_wait: bool) -> None:
+        try:
+            reply = execute(self._context, self._session, request, now)
+            if type(reply) is Parked:
+                self._park(reply, req_id, now, may_wait=may_wait)
+                return
+        except FlashQError as error:
+            self._refused(error, req_id)
+            return
+        except Exception as error:
+            self._turns.broken(error)
+            raise
+        self._reply(cast("Reply", reply), req_id)
+        if self._needs_auth and self._session.allowed is not BEFORE_AUTH:
+            self._authenticated()
+
+    def _reply(self, reply: Reply | Failed, req_id: str | None) -> None:
+        if req_id is not None:
+            if reply is OK:
+                reply = Reply()
+            reply.req_id = req_id
+        if type(reply) is Pulled:
+            if reply.job is not None:
+                self._handed_out.append([reply.job])
+        elif type(reply) is PulledBatch and reply.jobs:
+            self._handed_out.append(reply.jobs)
+        self._out.append(encode(reply))
+
+    def _refused(self, error: FlashQError, req_id: str | None) -> None:
+        self._reply(failure(error), req_id)
+        if isinstance(error, Unauthorized):
+            self._tries += 1
+            if self._tries >= AUTH_TRIES:
+                self._ending = True
+
+    def _finish_turn(self, now: Instant) -> None:
+        self._send()
+        self._turns.hand_over(now)
+        if self._ending:
+            self._close_when_done()
+
+    def _send(self) -> None:
+        """Send the turn's answers, or hold them until what they depend on is durable."""
+        turns = self._turns
+        depends_on = turns.gather()
+        if not self._out:
+            return
+        lines, self._out = self._out, []
+        handed_out = self._handed_out
+        if handed_out:
+            self._handed_out = []
+        if depends_on <= turns.durable and not self._held:
+            if handed_out and self._transport.is_closing():
+                self._give_back(handed_out, turns.clock())
+            self._write(lines)
+        else:
+            self._held.append(_Held(depends_on, lines, handed_out))
+            turns.wait(self)
+            if len(self._held) >= MAX_HELD:
+                self._watch_reading()
+
+    def _write(self, lines: list[bytes]) -> None:
+        lines.append(b"")
+        self._transport.write(b"\n".join(lines))
+
+    def _give_back(self, handed_out: list[list[JobView]], now: Instant) -> None:
+        for jobs in handed_out:
+            self._context.engine.settle.hand_back([job.id for job in jobs], str(jobs[0].token), now)
+
+    # --- waiting ---
+
+    def _park(self, parked: Parked, req_id: str | None, now: Instant, *, may_wait: bool) -> None:
+        engine = self._context.engine
+        if not may_wait:
+            engine.queues.leave(parked.queue)
+            self._reply(parked.empty(), req_id)
+            return
+        if len(self._waits) >= MAX_WAITS_PER_CONNECTION:
+            engine.queues.leave(parked.queue)
+            raise Overloaded(f"Too many waiting pulls on this connection (max {MAX_WAITS_PER_CONNECTION})")
+        wait = _Wait(self, parked, req_id)
+        engine.dispatch.park(wait, parked.queue, parked.count, parked.wait_ms, now, parked.worker)
+        self._waits[wait] = None
+        if req_id is None:
+            self._waiting = wait
+
+    def _stand_behind(self, request: Pull | PullBatch) -> None:
+        if len(self._behind) < MAX_WAITS_PER_CONNECTION:
+            self._behind.append(request)
+            return
+        refused = Overloaded(f"Too many waiting pulls on this connection (max {MAX_WAITS_PER_CONNECTION})")
+        self._behind.append(encode(failure(refused)))
+        if len(self._behind) > 10 * MAX_WAITS_PER_CONNECTION:
+            self._ending = True
+
+    def _end_wait(self, now: Instant) -> None:
+        """Something else comes behind the parked pull: answer it, and those behind it, without waiting."""
+        wait = self._waiting
+        if wait is not None:
+            self._waiting = None
+            self._context.engine.dispatch.unpark(wait)
+            self._waits.pop(wait, None)
+            self._reply(wait.parked.empty(), None)
+        self._serve_behind(now, may_wait=False)
+
+    def _serve_behind(self, now: Instant, *, may_wait: bool) -> None:
+        behind = self._behind
+        while behind and self._waiting is None:
+            item = behind.popleft()
+            if isinstance(item, bytes):
+                self._out.append(item)
+            else:
+                self._serve(item, None, now, may_wait=may_wait)
+
+    def _stop_waiting(self, now: Instant) -> None:
+        for wait in [wait for wait in self._waits if wait is not self._waiting]:
+            self._context.engine.dispatch.unpark(wait)
+            self._waits.pop(wait)
+            self._reply(wait.parked.empty(), wait.req_id)
+        self._end_wait(now)
+        self._send()
+        self._turns.hand_over(now)
+
+    # --- reading and ending ---
+
+    def _watch_reading(self) -> None:
+        """Read exactly when client, disk and gate all allow it."""
+        may = self._said_goodbye or not (self._client_slow or self._turns.held_back or len(self._held) >= MAX_HELD)
+        if may != self._reading and not self._transport.is_closing():
+            self._reading = may
+            if may:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _still_stuck(self) -> None:
+        size = self._transport.get_write_buffer_size()
+        if size >= self._unread:
+            self._transport.abort()
+        else:
+            self._unread = size
+            self._timer = get_running_loop().call_later(STUCK_SECONDS, self._still_stuck)
+
+    def _authenticated(self) -> None:
+        self._needs_auth = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, error: FlashQError) -> None:
+        """Say why, behind what is still to be answered, and close."""
+        if not self._ending:
+            self._reply(failure(error), None)
+            self._ending = True
+            self._send()
+        self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        """Once nothing is held: say that no more will come, and give the client a moment to read it.
+
+        Closing at once would throw away what the client has sent and we have not read, and the reset that follows
+        would throw away our last answers with it.
+        """
+        if not self._ending or self._held or self._said_goodbye or self._transport.is_closing():
+            return
+        self._said_goodbye = True
+        if self._client_done:
+            self._transport.close()
+            return
+        self._watch_reading()
+        self._transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
+
+
+def _pulled(parked: Parked, jobs: list[JobView]) -> Pulled | PulledBatch:
+    if parked.batch:
+        return PulledBatch(jobs=jobs)
+    return Pulled(job=jobs[0] if jobs else None)
+
+
+def _refusal(line: bytes, error: StorageError) -> bytes:
+    """The error in place of an answer that will never be true, with the same ``reqId``."""
+    reply = failure(error)
+    req_id = decode(line).get("reqId")
+    if req_id is not None:
+        reply.req_id = req_id
+    return encode(reply)
