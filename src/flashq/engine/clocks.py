@@ -34,7 +34,8 @@ def make_clocks(jobs: Jobs) -> Clocks:
     """Timers that know when an entry of theirs has lost its meaning."""
     return Clocks(
         delays=Timers(lambda due, id: jobs.state(id) == DELAYED and jobs.extras[id].run_at == due),
-        expiries=Timers(lambda _, id: may_expire(jobs, id)),
+        # Kept while the job runs: it may come back, and is looked at again when its attempt ends.
+        expiries=Timers(lambda _, id: jobs.state(id) not in (UNKNOWN, COMPLETED, FAILED)),
         leases=Timers(lambda _, lease: lease.open > 0),
         workers=Timers(lambda _, worker: not worker.gone),
         waits=Timers(lambda _, waiter: waiter.parked),

@@ -114,6 +114,7 @@ class Dispatch:
                     return
             waiters.pop()
             del self._parked[waiter.token]
+            self._clocks.waits.stale()
             jobs = self._hand_out(queue, self._take(queue, granted), now, waiter.worker)
             self._outbox.deliver(waiter.token, jobs)
 

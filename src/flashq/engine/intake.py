@@ -232,7 +232,7 @@ class Intake:
             extra.run_at = now.wall
             queue.dead[id] = None
             queue.failed += 1
-        if options.ttl:
+        if options.ttl and state != FAILED:
             self._clocks.expiries.at(now.wall + options.ttl, id)
         self._outbox.record(Added(job_row(jobs, id)))
         if state == FAILED and self._outbox.watched:

@@ -238,8 +238,11 @@ class Settle:
 
     def bury(self, id: int, before: int, error: str, now: Instant) -> None:
         """Move a job that was in state ``before`` to the dead letters."""
-        queue = self._jobs.options(id).queue
+        options = self._jobs.options(id)
+        queue = options.queue
         self._jobs.set_state(id, FAILED)
+        if options.ttl:
+            self._clocks.expiries.stale()
         extra = self._jobs.extra(id)
         extra.message = error
         extra.run_at = now.wall  # dead letters are kept in the order in which they came
@@ -287,6 +290,10 @@ class Settle:
         if lease.worker is not None:
             lease.worker.processed += count
         self._settled(lease, count)
+        if len(self._clocks.expiries):
+            for id in ids:
+                if chunks[id >> CHUNK_BITS].options[id & MASK].ttl:
+                    self._clocks.expiries.stale()
         self._rates.completed(count, count * now.wall - pushed_at, now.wall)
         gone = finished.trim()
         if gone:
@@ -345,8 +352,6 @@ class Settle:
                 self._clocks.delays.at(extra.run_at, id)
             else:
                 self._intake.make_ready(id, ACTIVE)
-            if expiry:
-                self._clocks.expiries.at(expiry, id)
             self._intake.record_change(id)
             if self._outbox.watched:
                 self._outbox.event("retrying", queue.name, id, now.wall, error=extra.message)
@@ -396,7 +401,10 @@ class Settle:
         chunk = self._jobs.chunks[id >> CHUNK_BITS]
         slot = id & MASK
         state = chunk.state[slot]
-        queue = chunk.options[slot].queue
+        options = chunk.options[slot]
+        queue = options.queue
+        if options.ttl and state != FAILED:
+            self._clocks.expiries.stale()
         if state == WAITING:
             queue.ready.discard()
             if queue.ready.crowded:

@@ -4,6 +4,7 @@ A second opinion on the meaning of a record, written without a look at `flashq.s
 """
 
 from collections.abc import Iterable
+from itertools import takewhile
 
 from msgspec import structs
 
@@ -39,6 +40,8 @@ class Remembered:
         self.next_id = 1
         self.completions = 0
         self.log: list[Record] = []
+        self._done: dict[int, int] = {}  # number of the completion -> job, ascending
+        self._results: dict[int, int] = {}  # likewise, of those with a result
 
     def apply(self, records: Iterable[Record]) -> None:
         """Take in records, in their order."""
@@ -118,11 +121,13 @@ class Remembered:
             row = self.jobs[id]
             row.state, row.done, row.done_at = COMPLETED, done, record.done_at
             row.started_at, row.token, row.result = record.started_at, record.token, results.get(id)
-        for id, row in list(self.jobs.items()):
-            if row.done and row.done < record.forget:
-                del self.jobs[id]
-            elif row.done and row.done < record.forget_results:
-                row.result = None
+            self._done[done] = id
+            if id in results:
+                self._results[done] = id
+        for done in list(takewhile(lambda done: done < record.forget_results, self._results)):
+            self.jobs[self._results.pop(done)].result = None
+        for done in list(takewhile(lambda done: done < record.forget, self._done)):
+            del self.jobs[self._done.pop(done)]
 
     def _queue(self, name: str) -> QueueRow:
         return self.queues.setdefault(name, QueueRow(name))
