@@ -1,0 +1,29 @@
+"""The Python client: `FlashQ` for plain programs, `AsyncFlashQ` for asyncio.
+
+Speaks JSON lines over TCP or a Unix socket and needs nothing but msgspec. It shares the protocol's structs, the
+errors and the words of `flashq.model` with the server and knows nothing else of it.
+"""
+
+from flashq.client.async_client import AsyncBatch, AsyncFlashQ, AsyncSubscription
+from flashq.client.encoding import JobSpec
+from flashq.client.pipeline import Unreachable
+from flashq.client.results import AckedBatch, Cron, Event, Job, JobProgress, Pending, PushedIds
+from flashq.client.sync_client import Batch, FlashQ, Subscription
+
+__all__ = [
+    "AckedBatch",
+    "AsyncBatch",
+    "AsyncFlashQ",
+    "AsyncSubscription",
+    "Batch",
+    "Cron",
+    "Event",
+    "FlashQ",
+    "Job",
+    "JobProgress",
+    "JobSpec",
+    "Pending",
+    "PushedIds",
+    "Subscription",
+    "Unreachable",
+]

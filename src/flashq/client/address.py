@@ -1,0 +1,162 @@
+"""Where the server is and with which token to speak to it: a URL, plain arguments, or ``FLASHQ_URL``.
+
+::
+
+    flashq://host:6789              TCP; the port may be left out
+    flashq://TOKEN@[::1]:6789       with a token; IPv6 addresses stand in brackets
+    flashq+unix:///run/flashq.sock  a Unix socket (``flashq+unix://TOKEN@/run/flashq.sock`` with a token)
+
+This is the one place of the client that reads the environment, and it does so only when the caller named no
+server at all: an argument always wins, so that a stray variable cannot send jobs to another server than the one
+the program names.
+"""
+
+import os
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from msgspec import Struct
+
+from flashq.errors import BadRequest
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 6789
+URL_VARIABLE: Final = "FLASHQ_URL"
+
+
+class Address(Struct, frozen=True, kw_only=True):
+    """One server.
+
+    Attributes:
+        host: name or address, without brackets; empty for a Unix socket.
+        port: TCP port.
+        unix_socket: path of a Unix socket; empty for TCP.
+        token: what to authenticate with; None sends no AUTH.
+    """
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    unix_socket: str = ""
+    token: str | None = None
+
+    def __str__(self) -> str:
+        """The address as a URL, without the token: it stands in error texts and logs."""
+        if self.unix_socket:
+            return f"flashq+unix://{self.unix_socket}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"flashq://{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r}, token={'set' if self.token else None})"
+
+
+def resolve(
+    url: str | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    unix_socket: str | None = None,
+    token: str | None = None,
+) -> Address:
+    """Put together what the caller said; the environment and the defaults fill what he left out.
+
+    Args:
+        url: any of the forms above; None means ``FLASHQ_URL`` if nothing else names a server.
+        host: replaces the URL's host.
+        port: replaces the URL's port.
+        unix_socket: path of a Unix socket; replaces host and port.
+        token: replaces the URL's token.
+
+    Raises:
+        BadRequest: the URL cannot be read, asks for TLS, or the arguments contradict each other.
+    """
+    if unix_socket is not None and (host is not None or port is not None):
+        raise BadRequest("Invalid: give either unix_socket or host and port, not both")
+    if url is None and host is None and port is None and unix_socket is None:
+        url = os.environ.get(URL_VARIABLE) or None
+    named = parse(url) if url is not None else Address()
+    if token is None:
+        token = named.token
+    if unix_socket is None and host is None and port is None:
+        unix_socket = named.unix_socket
+    return Address(
+        host=named.host if host is None else _bare(host),
+        port=named.port if port is None else _checked_port(port),
+        unix_socket=unix_socket or "",
+        token=_checked_token(token),
+    )
+
+
+def parse(url: str) -> Address:
+    """Read one URL.
+
+    Raises:
+        BadRequest: not a FlashQ URL, or one that asks for what this client does not do. The text never holds
+            the URL itself, which may carry a token.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BadRequest(f"Invalid: the FlashQ URL cannot be read: {error}") from None
+    if parts.scheme == "flashqs":
+        raise BadRequest(
+            "Invalid: flashqs:// asks for TLS, which FlashQ does not speak itself; "
+            "use flashq:// inside a trusted network or through a tunnel"
+        )
+    if parts.query or parts.fragment:
+        raise BadRequest(
+            "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"
+        )
+    if parts.scheme == "flashq":
+        return _parse_tcp(parts)
+    if parts.scheme == "flashq+unix":
+        return _parse_unix(parts)
+    raise BadRequest(f"Invalid: {parts.scheme or 'no'} scheme in the FlashQ URL; use flashq:// or flashq+unix://")
+
+
+def _parse_tcp(parts: SplitResult) -> Address:
+    if parts.path not in {"", "/"}:
+        raise BadRequest("Invalid: a flashq:// URL ends after the port")
+    try:
+        port = parts.port
+    except ValueError:
+        raise BadRequest("Invalid: the port of the FlashQ URL must be a number from 1 to 65535") from None
+    return Address(
+        host=parts.hostname or DEFAULT_HOST,
+        port=DEFAULT_PORT if port is None else _checked_port(port),
+        token=_token_of(parts),
+    )
+
+
+def _parse_unix(parts: SplitResult) -> Address:
+    if parts.hostname:
+        raise BadRequest("Invalid: a Unix socket's URL has three slashes: flashq+unix:///path")
+    path = unquote(parts.path)
+    if len(path) < 2:
+        raise BadRequest("Invalid: a flashq+unix:// URL needs the path of the socket")
+    return Address(unix_socket=path, token=_token_of(parts))
+
+
+def _token_of(parts: SplitResult) -> str | None:
+    """The token, which may stand as the user or, as other tools write it, as the password."""
+    if parts.password and parts.username:
+        raise BadRequest("Invalid: a FlashQ URL holds a token before the @, not a user and a password")
+    token = parts.password or parts.username
+    return unquote(token) if token else None
+
+
+def _bare(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _checked_port(port: int) -> int:
+    if not 1 <= port <= 65535:
+        raise BadRequest("Invalid: the port must be a number from 1 to 65535")
+    return port
+
+
+def _checked_token(token: str | None) -> str | None:
+    """An empty token is a deployment mistake (an unset variable), not a wish to go without."""
+    if token is not None and not token.strip():
+        raise BadRequest("Invalid: the token is empty; leave it out to speak without one")
+    return token

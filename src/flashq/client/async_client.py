@@ -1,0 +1,692 @@
+"""`AsyncFlashQ`, the client for asyncio: one method a command, typed results, one connection for all calls.
+
+The plain client in ``sync_client.py`` is generated from this file by ``tools/unasync.py``; change this one only.
+
+Numbers named after a member of the wire contract (``delay``, ``ttl``, ``timeout`` ...) are milliseconds as there;
+the client's own carry their unit in the name (``call_timeout_ms``).
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from itertools import count as counting
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from flashq.client import calls
+from flashq.client.address import resolve
+from flashq.client.async_connection import AsyncConnection, Wire
+from flashq.client.batch import Collected
+from flashq.client.calls import Call
+from flashq.client.encoding import Pull, PullBatch, encode
+from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
+from flashq.client.results import AckedBatch, Cron, Event, Job, JobProgress, PushedIds, read_event
+from flashq.errors import BadRequest, ConnectionLost, FlashQError
+from flashq.model import Metrics, QueueView, Stats, WorkerView
+
+__all__ = ["AsyncBatch", "AsyncFlashQ", "AsyncSubscription"]
+
+T = TypeVar("T")
+
+CALL_TIMEOUT_MS: Final = 30_000
+"""How long a call waits for its answer: longer than any commit of a server that still works."""
+
+CONNECT_TIMEOUT_MS: Final = 10_000
+"""How long a call waits for a connection: long enough for a server to restart, with time for two attempts at the
+cap of the backoff; short enough that a wrong address is noticed."""
+
+
+class AsyncFlashQ:
+    """A client of one FlashQ server.
+
+    ::
+
+        async with AsyncFlashQ("flashq://localhost") as q:
+            id = await q.push("emails", {"to": "ada@example.org"}, priority=5)
+            job = await q.pull("emails", timeout=1000)
+            if job is not None:
+                await q.ack(job, {"sent": job.data["to"]})
+
+    Connects at the first call, or at once with ``async with`` or `connect`; connects again, with jitter, after the
+    connection was lost. Calls may run at the same time, thousands of them: they share the connection.
+
+    When the connection is lost while a call waits for its answer, nobody knows whether it took effect. Calls that
+    can be sent twice without harm (reads, settings, pulls, a push with a ``job_id``, an ack of a pulled job) are
+    sent again on a new connection, at most three times and within the call's time; all others raise
+    `ConnectionLost`. With ``safe_retry`` every push gets a ``job_id`` of its own, which makes it one of the former
+    at the price of some bytes and of an index entry on the server for each job.
+
+    Every method raises the error of `flashq.errors` that the server's code names (`BadRequest`, `NotFound` ...),
+    `ConnectionLost` (`Unreachable` if nothing was sent), or `CallTimeout`.
+
+    Args:
+        url: ``flashq://[TOKEN@]host[:port]`` or ``flashq+unix:///path``; default ``FLASHQ_URL``, else this machine.
+        host: instead of, or over, the URL's.
+        port: instead of, or over, the URL's.
+        unix_socket: path of a Unix socket, instead of host and port.
+        token: what to authenticate with, over the URL's.
+        call_timeout_ms: how long a call waits for its answer (a pull: beyond its own ``timeout``); None: for ever.
+        connect_timeout_ms: how long a call waits for a connection; None: as long as its own time.
+        safe_retry: give every push a ``job_id``, so that it is sent again after a lost connection.
+
+    Raises:
+        BadRequest: the address or a timeout makes no sense.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        unix_socket: str | None = None,
+        token: str | None = None,
+        call_timeout_ms: int | None = CALL_TIMEOUT_MS,
+        connect_timeout_ms: int | None = CONNECT_TIMEOUT_MS,
+        safe_retry: bool = False,
+    ) -> None:
+        address = resolve(url, host=host, port=port, unix_socket=unix_socket, token=token)
+        self._connection = AsyncConnection(address, _positive("connect_timeout_ms", connect_timeout_ms))
+        self._call_timeout_ms = _positive("call_timeout_ms", call_timeout_ms)
+        self._safe_retry = safe_retry
+        self._job_ids = _fresh_job_ids()
+        self._budget = RepeatBudget()
+
+    def __repr__(self) -> str:
+        return f"AsyncFlashQ({str(self._connection.address)!r})"
+
+    async def __aenter__(self) -> "AsyncFlashQ":
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect now, so that a wrong address or token shows here and not at the first call.
+
+        Raises:
+            Unreachable: nobody answers there within the connect timeout.
+            Unauthorized: the token is wrong.
+        """
+        await self._connection.connect()
+
+    async def close(self) -> None:
+        """Close the connection; calls that still wait raise `ConnectionLost`. Closing twice is no mistake."""
+        await self._connection.close()
+
+    def with_options(
+        self, *, call_timeout_ms: int | UnsetType | None = UNSET, safe_retry: bool | UnsetType = UNSET
+    ) -> "AsyncFlashQ":
+        """The same client with other options for the calls made through what this returns.
+
+        ``await q.with_options(call_timeout_ms=500).stats()``. Both share one connection, so closing either closes it.
+        """
+        other = copy(self)
+        if call_timeout_ms is not UNSET:
+            other._call_timeout_ms = _positive("call_timeout_ms", call_timeout_ms)  # noqa: SLF001 - a copy of our own
+        if safe_retry is not UNSET:
+            other._safe_retry = safe_retry  # noqa: SLF001
+        return other
+
+    def pipeline(self, *, keep_errors: bool = False) -> "AsyncBatch":
+        """Collect calls and send them together: the fastest way to make many.
+
+        ::
+
+            async with q.pipeline() as p:
+                ids = [p.push("emails", mail) for mail in mails]
+            print(ids[0].result())
+
+        Nothing is sent before the block ends, and nothing at all if it raises. When it has ended, all answers are
+        in, and the first error of all calls is raised.
+
+        Args:
+            keep_errors: do not raise; look at each `Pending.error` or `Pending.result` instead.
+        """
+        return AsyncBatch(self, self._job_ids if self._safe_retry else None, keep_errors=keep_errors)
+
+    def subscribe(self, queue: str = "*", events: Sequence[str] = ()) -> "AsyncSubscription":
+        """Watch what happens to jobs, over a connection of its own.
+
+        ::
+
+            async with q.subscribe("emails", ["completed", "failed"]) as events:
+                async for event in events:
+                    print(event.event_type, event.job_id)
+
+        Args:
+            queue: whose jobs; ``*``: all.
+            events: which types; none named: every type.
+        """
+        return AsyncSubscription(self._connection, queue, events, self._call_timeout_ms)
+
+    # --- jobs ---
+
+    async def push(
+        self,
+        queue: str,
+        data: object,
+        *,
+        priority: int = 0,
+        delay: int | None = None,
+        ttl: int | None = None,
+        timeout: int | None = None,
+        max_attempts: int | None = None,
+        backoff: int | None = None,
+        unique_key: str | None = None,
+        depends_on: Sequence[int] | None = None,
+        tags: Sequence[str] | None = None,
+        job_id: str | None = None,
+    ) -> int:
+        """Add one job.
+
+        Args:
+            queue: where it goes.
+            data: the payload: any value that can be written as JSON (dataclasses, structs and datetimes included;
+                NaN and infinity become null), or `msgspec.Raw` with JSON already written.
+            priority: higher runs first.
+            delay: ms until it may run.
+            ttl: ms after which it disappears if it has not finished.
+            timeout: ms that one attempt may run.
+            max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
+            backoff: ms before the first retry, doubled each time; 0 = at once, None = the server's default.
+            unique_key: at most one live job of the queue may hold it.
+            depends_on: ids of jobs that must complete first.
+            tags: words for people.
+            job_id: your own id; makes the push safe to repeat: the same id again gives the same job.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            Duplicate: a live job holds the unique key; its ``id`` says which.
+            TooLarge: the payload is over 1 MiB.
+            TypeError: the payload holds something that JSON has no word for.
+        """
+        call = calls.push(
+            queue,
+            data,
+            priority=priority,
+            delay=delay,
+            ttl=ttl,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            unique_key=unique_key,
+            depends_on=depends_on,
+            tags=tags,
+            job_id=job_id,
+        )
+        return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
+
+    async def push_batch(self, queue: str, jobs: Iterable[object]) -> PushedIds:
+        """Add many jobs to one queue: all of them or none.
+
+        Args:
+            queue: where they go.
+            jobs: up to 10,000; a `JobSpec` each, or just the payload where nothing else is to be said.
+
+        Returns:
+            Their ids in the same order: a list that also knows which places are ``duplicates`` or ``replayed``.
+
+        Raises:
+            BadRequest: one of the jobs is not valid; the text names its index.
+            TooLarge: too many jobs, or one too large.
+        """
+        call = calls.push_batch(queue, jobs)
+        return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
+
+    async def pull(self, queue: str, timeout: int | None = None) -> Job | None:
+        """Take one job; it is yours until you `ack` or `fail` it or its lease ends.
+
+        Args:
+            queue: from where.
+            timeout: ms to wait for one; None: as long as it takes; 0: not at all.
+
+        Returns:
+            The job; None if there was none in time.
+        """
+        return await self._wait(calls.pull(queue, timeout), timeout)
+
+    async def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[Job]:
+        """Take up to ``count`` jobs: waits for the first, then takes what is there.
+
+        Args:
+            queue: from where.
+            count: at most so many.
+            timeout: ms to wait for the first; None: as long as it takes; 0: not at all.
+
+        Returns:
+            The jobs; empty if there was none in time.
+        """
+        return await self._wait(calls.pull_batch(queue, count, timeout), timeout)
+
+    async def ack(self, job: Job | int, result: object = None, *, token: str | None = None) -> None:
+        """The attempt succeeded.
+
+        Args:
+            job: the pulled job; with a bare id and no token, whatever attempt is live is meant.
+            result: kept for `result`, if not None; JSON as a payload is.
+            token: of the attempt, if ``job`` is an id.
+
+        Raises:
+            StaleAttempt: the attempt had ended (its lease was over); somebody else has the job.
+            NotActive: nobody holds the job.
+            NotFound: no such job.
+        """
+        await self._do(calls.ack(job, result, token=token))
+
+    async def ack_batch(
+        self, jobs: Iterable[Job | int], results: Sequence[object] | None = None, *, tokens: Sequence[str] | None = None
+    ) -> AckedBatch:
+        """Many attempts succeeded; jobs that are not there any more are skipped.
+
+        Args:
+            jobs: the pulled jobs, or ids.
+            results: one for each job.
+            tokens: one for each job, if they are ids.
+
+        Returns:
+            How many were acknowledged, and which were refused because their attempt had ended.
+
+        Raises:
+            BadRequest: lengths differ, or pulled jobs and bare ids are mixed.
+        """
+        return await self._do(calls.ack_batch(jobs, results, tokens=tokens))
+
+    async def fail(self, job: Job | int, error: str | None = None, *, token: str | None = None) -> None:
+        """The attempt failed: the job is tried again after its backoff, or goes to the dead letters.
+
+        Args:
+            job: the pulled job, or an id.
+            error: why; kept with the job.
+            token: of the attempt, if ``job`` is an id.
+
+        Raises:
+            StaleAttempt, NotActive, NotFound: as for `ack`.
+        """
+        await self._do(calls.fail(job, error, token=token))
+
+    async def progress(
+        self, job: Job | int, percent: int, message: str | None = None, *, token: str | None = None
+    ) -> None:
+        """Say how far the attempt is; this also renews its lease.
+
+        Args:
+            job: the pulled job, or an id.
+            percent: 0 to 100.
+            message: a few words.
+            token: of the attempt, if ``job`` is an id.
+        """
+        await self._do(calls.progress(job, percent, message, token=token))
+
+    async def heartbeat(self, job: Job | int, *, token: str | None = None) -> None:
+        """Say that the attempt still runs: renews its lease.
+
+        Args:
+            job: the pulled job, or an id.
+            token: of the attempt, if ``job`` is an id.
+        """
+        await self._do(calls.heartbeat(job, token=token))
+
+    async def cancel(self, job: Job | int) -> None:
+        """Take back a job that has not finished.
+
+        Raises:
+            NotActive: it has completed or failed.
+            NotFound: no such job.
+        """
+        await self._do(calls.cancel(job))
+
+    async def result(self, job: Job | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
+        """What the job returned; None also if it is not known (any more)."""
+        return await self._do(calls.result(job))
+
+    async def job(self, id: int) -> Job | None:
+        """The job, with its ``state``; None if it is not known (any more)."""
+        return await self._do(calls.job(id))
+
+    async def job_by_custom_id(self, job_id: str) -> Job | None:
+        """The job that was pushed with this ``job_id``; None if it is not known (any more)."""
+        return await self._do(calls.job_by_custom_id(job_id))
+
+    async def state(self, job: Job | int) -> str:
+        """One of waiting, delayed, active, completed, failed, waiting-children, unknown."""
+        return await self._do(calls.state(job))
+
+    async def get_progress(self, job: Job | int) -> JobProgress:
+        """How far the job is.
+
+        Raises:
+            NotFound: no such job.
+        """
+        return await self._do(calls.get_progress(job))
+
+    # --- dead letters ---
+
+    async def dead_letters(self, queue: str, count: int = 100) -> list[Job]:
+        """Jobs that are out of attempts, oldest first; ``progress_msg`` holds the last error."""
+        return await self._do(calls.dead_letters(queue, count))
+
+    async def retry_dead_letters(self, queue: str, id: int | None = None) -> int:
+        """Run one dead letter again, or all of them, with their attempts back to 0; gives how many."""
+        return await self._do(calls.retry_dead_letters(queue, id))
+
+    async def purge_dead_letters(self, queue: str) -> int:
+        """Remove the queue's dead letters; gives how many."""
+        return await self._do(calls.purge_dead_letters(queue))
+
+    # --- queues ---
+
+    async def queues(self) -> list[QueueView]:
+        """All queues that hold a job or a setting."""
+        return await self._do(calls.queues())
+
+    async def pause(self, queue: str) -> None:
+        """Stop deliveries of the queue; pushes and acks go on."""
+        await self._do(calls.pause(queue))
+
+    async def resume(self, queue: str) -> None:
+        """Deliver again."""
+        await self._do(calls.resume(queue))
+
+    async def set_rate_limit(self, queue: str, limit: int) -> None:
+        """Deliver at most ``limit`` jobs a second."""
+        await self._do(calls.set_rate_limit(queue, limit))
+
+    async def clear_rate_limit(self, queue: str) -> None:
+        """Remove the rate limit."""
+        await self._do(calls.clear_rate_limit(queue))
+
+    async def set_concurrency(self, queue: str, limit: int) -> None:
+        """At most ``limit`` jobs of the queue in workers' hands at once."""
+        await self._do(calls.set_concurrency(queue, limit))
+
+    async def clear_concurrency(self, queue: str) -> None:
+        """Remove the concurrency limit."""
+        await self._do(calls.clear_concurrency(queue))
+
+    # --- schedules ---
+
+    async def set_cron(
+        self,
+        name: str,
+        queue: str,
+        schedule: str,
+        data: object = None,
+        *,
+        priority: int = 0,
+        timezone: str | None = None,
+    ) -> None:
+        """Push a job whenever a schedule says so; the same name replaces.
+
+        Args:
+            name: of the schedule.
+            queue: where its jobs go.
+            schedule: ``*/30`` (every 30 seconds), or five fields, or six with seconds first.
+            data: the payload of its jobs.
+            priority: of its jobs.
+            timezone: in which the schedule is read, as ``Europe/Rome``; None: UTC.
+
+        Raises:
+            BadRequest: the schedule or the time zone cannot be read.
+        """
+        await self._do(calls.set_cron(name, queue, schedule, data, priority=priority, timezone=timezone))
+
+    async def delete_cron(self, name: str) -> None:
+        """Remove a schedule.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        await self._do(calls.delete_cron(name))
+
+    async def crons(self) -> list[Cron]:
+        """All schedules."""
+        return await self._do(calls.crons())
+
+    # --- server ---
+
+    async def stats(self) -> Stats:
+        """How many jobs are in which state, over all queues."""
+        return await self._do(calls.stats())
+
+    async def metrics(self) -> Metrics:
+        """Totals, rates and latencies."""
+        return await self._do(calls.metrics())
+
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        await self._do(calls.ping())
+
+    async def auth(self, token: str) -> None:
+        """Present another token, now and whenever the client connects again.
+
+        With a token in the URL or the arguments this happens by itself.
+
+        Raises:
+            Unauthorized: the server does not know it; the token used before stays.
+        """
+        await self._connection.authenticate(token, self._call_timeout_ms)
+
+    # --- workers ---
+
+    async def hello(
+        self,
+        worker: str,
+        queues: Sequence[str] = (),
+        concurrency: int = 1,
+        *,
+        host: str | None = None,
+        pid: int | None = None,
+    ) -> None:
+        """Say that this client is a worker: what it pulls is leased to the worker as long as it sends `beat`.
+
+        Said again by itself whenever the client connects again.
+
+        Args:
+            worker: its name, unlike any other's.
+            queues: from where it pulls.
+            concurrency: how many jobs it runs at once.
+            host: where it runs.
+            pid: its process.
+        """
+        call = calls.hello(worker, queues, concurrency, host, pid)
+        await self._connection.greet(call.request, self._call_timeout_ms)
+
+    async def beat(self, worker: str) -> None:
+        """Say that the worker lives: renews the leases of all its jobs. Due every five seconds."""
+        await self._do(calls.beat(worker))
+
+    async def bye(self, worker: str) -> None:
+        """Say that the worker leaves: jobs it still holds go back, their attempt not counted."""
+        self._connection.forget_greeting()
+        await self._do(calls.bye(worker))
+
+    async def workers(self) -> list[WorkerView]:
+        """All workers that have said hello and are alive."""
+        return await self._do(calls.workers())
+
+    # --- how a call is made ---
+
+    async def _do(self, call: Call[T]) -> T:
+        """Send one call, again if the connection is lost and it may be; give its result."""
+        line = encode(call.request)
+        self._budget.calls += 1
+        asked_at = self._connection.now_ms()
+        try:
+            answer = await self._connection.ask(line, self._call_timeout_ms)
+        except Unreachable:
+            raise
+        except ConnectionLost as lost:
+            if not call.repeatable:
+                raise
+            answer = await self._ask_again(line, asked_at, lost)
+        return call.read(answer)
+
+    async def _ask_again(self, line: bytes, asked_at: float, lost: ConnectionLost) -> bytes:
+        """Send a line on a new connection after ``lost``, as often and as long as that makes sense."""
+        for _ in range(MAX_REPEATS):
+            left = self._left_ms(asked_at, self._call_timeout_ms)
+            if left == 0 or not self._budget.take():
+                break
+            try:
+                return await self._connection.ask(line, left)
+            except Unreachable:
+                raise
+            except ConnectionLost as again:
+                lost = again
+        raise lost
+
+    async def _wait(self, call: Call[T], wait_ms: int | None) -> T:
+        """Send a pull; if the connection is lost, ask again for what is left of its waiting time."""
+        request = call.request
+        assert isinstance(request, Pull | PullBatch)
+        self._budget.calls += 1
+        asked_at = self._connection.now_ms()
+        for repeats in counting():
+            try:
+                return call.read(await self._connection.wait(request, request.timeout, self._call_timeout_ms))
+            except Unreachable:
+                raise
+            except ConnectionLost:
+                if repeats == MAX_REPEATS or not self._budget.take():
+                    raise
+                request.timeout = self._left_ms(asked_at, wait_ms)
+        raise AssertionError("counting ends nowhere")
+
+    def _left_ms(self, asked_at: float, timeout_ms: int | None) -> int | None:
+        """What is left of a time that began at ``asked_at``."""
+        if timeout_ms is None:
+            return None
+        return max(0, int(asked_at + timeout_ms - self._connection.now_ms()))
+
+    async def _send(self, batch: "AsyncBatch") -> None:
+        """Send what a pipeline has collected; its pending results are settled afterwards."""
+        self._budget.calls += len(batch)
+        while batch.lines():
+            try:
+                outcomes = await self._connection.ask_all(batch.lines(), self._call_timeout_ms)
+            except FlashQError as error:
+                batch.abandon(error)
+                return
+            if not batch.settle(outcomes, self._budget):
+                return
+
+
+class AsyncBatch(Collected):
+    """The calls of one ``async with client.pipeline()`` block; the methods are those of the client."""
+
+    def __init__(self, client: AsyncFlashQ, job_ids: Iterator[str] | None, *, keep_errors: bool) -> None:
+        super().__init__(job_ids)
+        self._client = client
+        self._keep_errors = keep_errors
+
+    async def __aenter__(self) -> "AsyncBatch":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            return
+        await self._client._send(self)  # noqa: SLF001 - the client's own other half
+        first = self.first_error()
+        if first is not None and not self._keep_errors:
+            raise first
+
+
+class AsyncSubscription:
+    """The events of one or more queues; iterate over it, or ask for the `next`.
+
+    Events are not kept for those who are not listening: when the connection is lost, what happened until the next
+    subscription is missed. So iteration raises `ConnectionLost` then, rather than to go on with a silent gap.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, queue: str, events: Sequence[str], call_timeout_ms: int | None
+    ) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._events = events
+        self._call_timeout_ms = call_timeout_ms
+        self._wire: Wire | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> "AsyncSubscription":
+        self._wire = await self._connection.open_wire(self._call_timeout_ms)
+        try:
+            await self.add(self._queue, self._events)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> "AsyncSubscription":
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._closed:
+            raise StopAsyncIteration
+        try:
+            return await self.next()
+        except ConnectionLost:
+            if self._closed:
+                raise StopAsyncIteration from None
+            raise
+
+    async def next(self, timeout_ms: int | None = None) -> Event:
+        """The next event.
+
+        Args:
+            timeout_ms: how long to wait for one; None: as long as it takes.
+
+        Raises:
+            CallTimeout: none came in time.
+            ConnectionLost: the connection ended.
+        """
+        return read_event(await self._opened().next_event(timeout_ms))
+
+    async def add(self, queue: str, events: Sequence[str] = ()) -> None:
+        """Watch another queue too; the same queue again replaces what was asked for before."""
+        await self._ask(calls.subscribe(queue, events))
+
+    async def drop(self, queue: str) -> None:
+        """Watch a queue no more."""
+        await self._ask(calls.unsubscribe(queue))
+
+    async def close(self) -> None:
+        """End it; whoever iterates comes to the end."""
+        self._closed = True
+        if self._wire is not None:
+            await self._wire.close()
+
+    async def _ask(self, call: Call[None]) -> None:
+        call.read(await self._opened().ask_beside_events(encode(call.request), self._call_timeout_ms))
+
+    def _opened(self) -> Wire:
+        if self._wire is None:
+            raise FlashQError("the subscription has not been opened: use it in a `with` block")
+        return self._wire
+
+
+def _positive(name: str, ms: int | None) -> int | None:
+    if ms is not None and ms <= 0:
+        raise BadRequest(f"Invalid: {name} must be more than 0 ms; None waits without a limit")
+    return ms
+
+
+def _fresh_job_ids() -> Iterator[str]:
+    """Ids that no other client makes: 96 random bits for this one, then a number."""
+    mine = secrets.token_urlsafe(12)
+    return (f"{mine}.{number}" for number in counting(1))

@@ -1,0 +1,50 @@
+"""The plain client with the async client's face, so that one test can be played over both.
+
+Each blocking call runs in a thread of its own, as it would in a program with threads; so a call that waits does not
+keep the test from doing what it waits for.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+from flashq.client import Batch, FlashQ, Subscription
+
+
+class Awaited:
+    """Wraps a `FlashQ`, one of its subscriptions or pipelines: blocking methods become awaitable."""
+
+    def __init__(self, plain: FlashQ | Subscription | Batch) -> None:
+        self.plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.plain, name)
+        if name in {"with_options", "subscribe", "pipeline"}:
+            return lambda *args, **kwargs: Awaited(attribute(*args, **kwargs))
+        if isinstance(self.plain, Batch) or not callable(attribute):
+            return attribute
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(attribute, *args, **kwargs)
+
+        return awaited
+
+    async def __aenter__(self) -> "Awaited":
+        await asyncio.to_thread(self.plain.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.plain.__exit__, kind, error, trace)
+
+    def __aiter__(self) -> "Awaited":
+        return self
+
+    async def __anext__(self) -> Any:
+        assert isinstance(self.plain, Subscription)
+        # StopIteration cannot pass through a future, so the end is a value on the way.
+        event = await asyncio.to_thread(next, self.plain, None)
+        if event is None:
+            raise StopAsyncIteration
+        return event

@@ -1,0 +1,154 @@
+"""A server that says what the test tells it to: for clients, whose peer must misbehave on command.
+
+Speaks lines over TCP or a Unix socket, from threads of its own, so that blocking and asyncio clients meet the same
+peer. A test gives a function from a request (decoded) to what the server does about it.
+"""
+
+import json
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+Request = dict[str, Any]
+
+SILENCE: Final = b""
+"""Say nothing."""
+
+HANG_UP: Final = None
+"""Close the connection."""
+
+OK: Final = b'{"ok":true}\n'
+
+
+def line(**members: object) -> bytes:
+    """One answer."""
+    return json.dumps(members, separators=(",", ":")).encode() + b"\n"
+
+
+def always_ok(request: Request) -> bytes:
+    """The plainest server."""
+    return OK
+
+
+class LineServer:
+    """Answers each line with what ``answer`` makes of it, in order.
+
+    Args:
+        answer: bytes to send (none, one or several lines, whole or in part), or None to hang up.
+        path: of a Unix socket; None: TCP on a free port.
+        port: TCP port, to come back at the same place; 0: any free one.
+
+    Attributes:
+        requests: everything that came, over all connections.
+        connections: how many there have been.
+    """
+
+    def __init__(
+        self, answer: Callable[[Request], bytes | None] = always_ok, path: Path | None = None, port: int = 0
+    ) -> None:
+        self._answer = answer
+        self._path = path
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._guard = threading.Lock()
+        self._came: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._listener = self._listen(port)
+        self._start(self._accept)
+
+    def _listen(self, port: int) -> socket.socket:
+        if self._path is None:
+            return socket.create_server(("127.0.0.1", port), reuse_port=False)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self._path))
+        listener.listen()
+        return listener
+
+    def __enter__(self) -> "LineServer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as a client takes it."""
+        return f"flashq://127.0.0.1:{self.port}" if self._path is None else f"flashq+unix://{self._path}"
+
+    def commands(self) -> list[str]:
+        """The names of the commands that came."""
+        return [request["cmd"] for request in self.requests]
+
+    def next_request(self, timeout_s: float = 10) -> Request:
+        """Wait for the next request that no such call has given yet."""
+        return self._came.get(timeout=timeout_s)
+
+    def send(self, data: bytes) -> None:
+        """Say something to every connection, unasked."""
+        with self._guard:
+            for connection in self._open:
+                connection.sendall(data)
+
+    def hang_up(self) -> None:
+        """Close all connections; go on listening."""
+        with self._guard:
+            open_now, self._open = self._open, []
+        for connection in open_now:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Stop, and wait until every thread has ended."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._guard:
+                self._open.append(connection)
+                self.connections += 1
+            self._start(self._serve, connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError), connection.makefile("rb") as lines:
+            for came in lines:
+                request = json.loads(came)
+                self.requests.append(request)
+                self._came.put(request)
+                answer = self._answer(request)
+                if answer is None:
+                    break
+                connection.sendall(answer)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        with self._guard:
+            if connection in self._open:
+                self._open.remove(connection)
