@@ -5,7 +5,7 @@ from msgspec import Struct
 from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs
 from flashq.engine.leases import Lease, Worker
 from flashq.engine.queue import Queue
-from flashq.engine.timers import Timers
+from flashq.engine.timers import Alarm, Timers
 from flashq.engine.waiters import Waiter
 from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN
 
@@ -20,6 +20,7 @@ class Clocks(Struct, frozen=True):
         workers: steady ms, the worker has been silent for too long.
         waits: steady ms, the parked client wants its answer.
         refills: steady ms, the queue's bucket holds a token.
+        alarm: rung when anything of this falls due earlier than what did before.
     """
 
     delays: Timers[int]
@@ -28,18 +29,20 @@ class Clocks(Struct, frozen=True):
     workers: Timers[Worker]
     waits: Timers[Waiter]
     refills: Timers[Queue]
+    alarm: Alarm
 
 
 def make_clocks(jobs: Jobs) -> Clocks:
     """Timers that know when an entry of theirs has lost its meaning."""
+    alarm = Alarm()
     return Clocks(
-        delays=Timers(lambda due, id: jobs.state(id) == DELAYED and jobs.extras[id].run_at == due),
-        # Kept while the job runs: it may come back, and is looked at again when its attempt ends.
-        expiries=Timers(lambda _, id: jobs.state(id) not in (UNKNOWN, COMPLETED, FAILED)),
-        leases=Timers(lambda _, lease: lease.open > 0),
-        workers=Timers(lambda _, worker: not worker.gone),
-        waits=Timers(lambda _, waiter: waiter.parked),
-        refills=Timers(lambda due, queue: queue.refill_at == due),
+        delays=Timers(lambda due, id: jobs.state(id) == DELAYED and jobs.extras[id].run_at == due, alarm),
+        expiries=Timers(lambda _, id: may_expire(jobs, id), alarm),
+        leases=Timers(lambda _, lease: lease.open > 0, alarm),
+        workers=Timers(lambda _, worker: not worker.gone, alarm),
+        waits=Timers(lambda _, waiter: waiter.parked, alarm),
+        refills=Timers(lambda due, queue: queue.refill_at == due, alarm),
+        alarm=alarm,
     )
 
 

@@ -93,7 +93,7 @@ class Control:
                 self._clocks.expiries.at(expiry, dead)
             self._intake.record_change(dead)
             count += 1
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
         return count
 
@@ -205,6 +205,7 @@ class Control:
         """Set or replace a schedule; the errors are those of `Crons.set`."""
         row = self._crons.set(name, queue, data, schedule, priority, timezone, now.wall)
         self._outbox.record(CronSet(row))
+        self._clocks.alarm.rung = True
 
     def delete_cron(self, name: str) -> None:
         """Remove a schedule.
@@ -235,7 +236,7 @@ class Control:
 
     def _loosened(self, queue: Queue, now: Instant) -> None:
         self._record_settings(queue)
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
         self._queues.leave(queue)
 

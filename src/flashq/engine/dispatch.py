@@ -47,7 +47,7 @@ class Dispatch:
 
     def pull(self, queue: Queue, count: int, now: Instant, worker: Worker | None = None) -> list[JobView]:
         """Take up to ``count`` jobs now; none when there are none or the queue's brakes say no."""
-        if queue.waiters:
+        if queue.waiters.line:
             self.feed(queue, now)  # those who came first are served first
         waiting = queue.counts[WAITING]
         if not waiting:
@@ -104,7 +104,7 @@ class Dispatch:
     def feed(self, queue: Queue, now: Instant) -> None:
         """Serve those who wait, first come, first served, as far as jobs and brakes allow."""
         waiters, counts, limits = queue.waiters, queue.counts, queue.limits
-        while waiters and counts[WAITING]:
+        while waiters.line and counts[WAITING]:
             waiter = waiters.first()
             granted = min(waiter.count, counts[WAITING])
             if not limits.free:

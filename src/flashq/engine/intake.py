@@ -72,21 +72,18 @@ class Intake:
         if self._jobs.bytes + len(data) + JOB_BYTES > self._max_bytes:
             self._refuse_bytes()
         options = self._options(queue, spec)
-        if spec.depends_on:
-            self._check_parents(spec.depends_on)
         if _is_special(spec):
+            if spec.depends_on:
+                self._check_parents(spec.depends_on)
             id, outcome = self._admit_special(queue, spec, options, data, now)
             if outcome != FRESH:
                 return id, outcome
+            queue.pushed += 1
         else:
-            id = self._jobs.add(options, data, now.wall, WAITING)
-            queue.ready.put(options.priority, id)
-            self._outbox.pushed(options, id, [data], now.wall)
-            self._queues.move(queue, UNKNOWN, WAITING)
-        queue.pushed += 1
+            id = self._admit_plain(queue, options, data, now)
         if self._outbox.watched:
             self._outbox.event("pushed", queue.name, id, now.wall, data=data)
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
         return id, FRESH
 
@@ -110,7 +107,7 @@ class Intake:
             for place, id in enumerate(admitted.ids):
                 if place not in known:
                     self._outbox.event("pushed", queue.name, id, now.wall, data=payloads[place])
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
         return admitted
 
@@ -118,7 +115,7 @@ class Intake:
         """A delay or a wait for a retry ended at ``due``."""
         if self._jobs.state(id) == DELAYED and self._jobs.extras[id].run_at == due:
             queue = self.make_ready(id, DELAYED)
-            if queue.waiters:
+            if queue.waiters.line:
                 self._dispatch.feed(queue, now)
 
     def parents_done(self, id: int, now: Instant) -> None:
@@ -133,7 +130,7 @@ class Intake:
             extra.run_at = now.wall
             queue = self.make_ready(id, WAITING_CHILDREN)
         self.record_change(id)
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
 
     def make_ready(self, id: int, before: int) -> Queue:
@@ -165,6 +162,16 @@ class Intake:
                 )
             )
 
+    def _admit_plain(self, queue: Queue, options: Options, data: bytes, now: Instant) -> int:
+        id = self._jobs.add(options, data, now.wall, WAITING)
+        queue.ready.put(options.priority, id)
+        if self._outbox.recording:
+            self._outbox.pushed(options, id, [data], now.wall)
+        queue.counts[WAITING] += 1
+        self._queues.counts[WAITING] += 1
+        queue.pushed += 1
+        return id
+
     def _admit_run(self, queue: Queue, options: Options, payloads: list[bytes], now: Instant) -> int:
         first = self._jobs.add_run(options, payloads, now.wall, WAITING)
         queue.ready.put_run(options.priority, first, first + len(payloads))
@@ -178,12 +185,7 @@ class Intake:
         for place, (spec, data) in enumerate(zip(specs, payloads, strict=True)):
             options = self._options(queue, spec)
             if not _is_special(spec):
-                id = self._jobs.add(options, data, now.wall, WAITING)
-                queue.ready.put(options.priority, id)
-                self._outbox.pushed(options, id, [data], now.wall)
-                self._queues.move(queue, UNKNOWN, WAITING)
-                queue.pushed += 1
-                admitted.ids.append(id)
+                admitted.ids.append(self._admit_plain(queue, options, data, now))
                 continue
             id, outcome = self._admit_special(queue, spec, options, data, now)
             admitted.ids.append(id)
@@ -240,13 +242,25 @@ class Intake:
         return id, FRESH
 
     def _options(self, queue: Queue, spec: JobSpec) -> Options:
-        return queue.options(
+        plain = (
+            spec.priority == 0
+            and spec.max_attempts is None
+            and spec.backoff is None
+            and not spec.ttl
+            and not spec.timeout
+        )
+        if plain and queue.plain is not None:  # most jobs of most queues
+            return queue.plain
+        options = queue.options(
             spec.priority,
             self._max_attempts if spec.max_attempts is None else spec.max_attempts,
             self._backoff if spec.backoff is None else spec.backoff,
             spec.ttl or 0,
             spec.timeout or 0,
         )
+        if plain:
+            queue.plain = options
+        return options
 
     def _is_done(self, parent: int) -> bool:
         state = self._jobs.state(parent)

@@ -87,11 +87,6 @@ class Jobs:
         """A new job; returns its id."""
         id = self.next_id
         self.next_id = id + 1
-        self.place(id, options, data, created, state)
-        return id
-
-    def place(self, id: int, options: Options, data: bytes, created: int, state: int) -> Chunk:
-        """Write a job into its slot."""
         chunk = self.chunks.get(id >> CHUNK_BITS)
         if chunk is None:
             chunk = self.chunks[id >> CHUNK_BITS] = Chunk()
@@ -102,7 +97,14 @@ class Jobs:
         chunk.state[slot] = state
         chunk.live += 1
         self.bytes += len(data) + JOB_BYTES
-        return chunk
+        return id
+
+    def place(self, id: int, options: Options, data: bytes, created: int, state: int) -> Chunk:
+        """Write a job that has its id already into its slot."""
+        next_id, self.next_id = self.next_id, id
+        self.add(options, data, created, state)
+        self.next_id = next_id
+        return self.chunks[id >> CHUNK_BITS]
 
     def add_run(self, options: Options, payloads: list[bytes], created: int, state: int) -> int:
         """Many new jobs with equal options; returns the first of their consecutive ids."""

@@ -50,6 +50,7 @@ class Queue:
         "keys",
         "limits",
         "name",
+        "plain",
         "purged",
         "pushed",
         "ready",
@@ -68,6 +69,8 @@ class Queue:
         """Unique key -> the live job that holds it."""
         self.counts = [0] * _STATES
         """Jobs by state. Of the completed: those that ever completed."""
+        self.plain: Options | None = None
+        """The options of a job that says nothing, once there was one."""
         self.pushed = 0
         self.failed = 0
         """How often a job entered the dead letters."""

@@ -233,7 +233,7 @@ class Settle:
         for id in ids:
             for child in self._graph.lost(id):
                 self.bury(child, WAITING_CHILDREN, f"dependency {id} cancelled", now)
-        if ACTIVE in before and queue.waiters:
+        if ACTIVE in before and queue.waiters.line:
             self._dispatch.feed(queue, now)
 
     def bury(self, id: int, before: int, error: str, now: Instant) -> None:
@@ -319,7 +319,7 @@ class Settle:
             for id in ids:
                 for child in self._graph.completed(id):
                     self._intake.parents_done(child, now)
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
 
     def _end_attempt(
@@ -355,7 +355,7 @@ class Settle:
             self._intake.record_change(id)
             if self._outbox.watched:
                 self._outbox.event("retrying", queue.name, id, now.wall, error=extra.message)
-        if queue.waiters:
+        if queue.waiters.line:
             self._dispatch.feed(queue, now)
 
     def _end_lease_of(self, id: int, chunk: Chunk, slot: int) -> None:

@@ -12,17 +12,32 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+class Alarm:
+    """Shared by all timers: whether something falls due earlier than whoever sleeps on them may know."""
+
+    __slots__ = ("rung",)
+
+    def __init__(self) -> None:
+        self.rung = False
+
+
 class Timers(Generic[T]):
     """Items by the millisecond at which they fall due. Which clock that is, is the owner's business."""
 
-    __slots__ = ("_alive", "_heap", "_serial", "_stale")
+    __slots__ = ("_alarm", "_alive", "_heap", "_serial", "_stale")
 
-    def __init__(self, alive: Callable[[int, T], bool]) -> None:
-        """Args: ``alive``: whether the entry (due, item) still means anything; asked only by the sweep."""
+    def __init__(self, alive: Callable[[int, T], bool], alarm: Alarm | None = None) -> None:
+        """Build an empty one.
+
+        Args:
+            alive: whether the entry (due, item) still means anything; asked only by the sweep.
+            alarm: rung when an entry becomes the first to fall due.
+        """
         self._heap: list[tuple[int, int, T]] = []
         self._serial = 0
         self._stale = 0
         self._alive = alive
+        self._alarm = alarm or Alarm()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -30,7 +45,10 @@ class Timers(Generic[T]):
     def at(self, due: int, item: T) -> None:
         """``item`` falls due at ``due`` ms. Equal times come out in the order in which they went in."""
         self._serial += 1
-        heappush(self._heap, (due, self._serial, item))
+        heap = self._heap
+        if not heap or due < heap[0][0]:
+            self._alarm.rung = True
+        heappush(heap, (due, self._serial, item))
 
     def next_due(self) -> int | None:
         """When the first entry falls due, stale or not; None when there is none."""

@@ -29,32 +29,33 @@ class Waiter(Struct, eq=False, gc=False):
 class Waiters:
     """The line of parked pulls of one queue."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("line",)
 
     def __init__(self) -> None:
         # An OrderedDict and not a dict: popping the first of a dict walks over the holes that earlier pops left.
-        self._line: OrderedDict[Hashable, Waiter] = OrderedDict()
+        self.line: OrderedDict[Hashable, Waiter] = OrderedDict()
+        """Who waits, by token, first come first. Read directly where a call would cost more than the answer."""
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self.line)
 
     def park(self, waiter: Waiter) -> None:
         """Join the end of the line."""
-        self._line[waiter.token] = waiter
+        self.line[waiter.token] = waiter
 
     def first(self) -> Waiter:
         """Who is served next. The line must not be empty."""
-        return next(iter(self._line.values()))
+        return next(iter(self.line.values()))
 
     def pop(self) -> Waiter:
         """Take out who is served next. The line must not be empty."""
-        waiter = self._line.popitem(last=False)[1]
+        waiter = self.line.popitem(last=False)[1]
         waiter.parked = False
         return waiter
 
     def leave(self, token: Hashable) -> Waiter | None:
         """Take out one waiter, wherever it stands; None when it is not in the line."""
-        waiter = self._line.pop(token, None)
+        waiter = self.line.pop(token, None)
         if waiter is not None:
             waiter.parked = False
         return waiter

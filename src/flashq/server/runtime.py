@@ -67,6 +67,7 @@ class Runtime:
         self.hub = Hub(self._watch)
         self.clock = clock
         self.held_back = False
+        self._alarm = engine.clocks.alarm
         self._loop = loop
         self._journal = journal
         self._writer: Writer | None = None
@@ -147,7 +148,8 @@ class Runtime:
                 self.hub.publish(events)
             else:
                 self._events.append((depends_on, events))
-        self._arm(now)
+        if self._alarm.rung:
+            self._arm(now)
 
     def tick(self) -> None:
         """Do what is due and sleep until the next thing is."""
@@ -162,9 +164,11 @@ class Runtime:
         self._clock_gap = gap
         self.engine.tick(now)
         self.gather()
+        self._alarm.rung = True
         self.hand_over(now)
 
     def _arm(self, now: Instant) -> None:
+        self._alarm.rung = False
         wait = self.engine.wait(now)
         if wait is None:
             return
