@@ -31,7 +31,7 @@ from flashq.server import clock
 from flashq.server.runtime import Runtime
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
-from flashq.storage.open import open_storage
+from flashq.storage.open import storage_for
 from flashq.storage.writer import Writer
 from flashq.transports.tcp import LineConnection
 
@@ -72,7 +72,9 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         now = clock.now()
-        self._storage = open_storage(self.config.storage_url, self.config.durability)
+        self._storage = storage_for(
+            self.config.storage_url, durability=self.config.durability, steady_ms=lambda: clock.now().steady
+        )
         journal = None
         try:
             if self._storage is not None:
