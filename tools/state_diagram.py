@@ -15,8 +15,8 @@ from typing import Final
 from flashq.engine.lifecycle import TRANSITIONS
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "protocol.md"
-BEGIN: Final = "<!-- lifecycle: begin (made by tools/state_diagram.py) -->"
-END: Final = "<!-- lifecycle: end -->"
+BEGIN: Final = "<!-- lifecycle:begin -->"
+END: Final = "<!-- lifecycle:end -->"
 
 OUTSIDE: Final = frozenset({"new", "gone"})
 """Not states but the two ends of a life; Mermaid draws both as dots."""
