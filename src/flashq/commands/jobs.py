@@ -157,7 +157,7 @@ def heartbeat(context: Context, _: Session, request: requests.Heartbeat, now: In
 def get_result(context: Context, _: Session, request: requests.GetResult, __: Instant) -> replies.Result:
     """GETRESULT."""
     result = context.engine.lookup.result(request.id)
-    return replies.Result(id=request.id, result=None if result is None else Raw(result))
+    return replies.Result(id=request.id, result=Raw(b"null" if result is None else result))
 
 
 def get_job(context: Context, _: Session, request: requests.GetJob, __: Instant) -> replies.JobAndState:

@@ -90,14 +90,12 @@ def check_payloads(payloads: list[bytes]) -> None:
             check_payload(data, f"Invalid: jobs[{place}]: ")
 
 
-def result_bytes(result: Raw | None) -> bytes | None:
+def result_bytes(result: Raw) -> bytes | None:
     """A job's result as it is kept: None when the client sent nothing or null.
 
     Raises:
         TooLarge, BadRequest: it is too large or nested too deep.
     """
-    if result is None:
-        return None
     data = bytes(result)
     if data == b"null":
         return None

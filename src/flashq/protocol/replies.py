@@ -76,7 +76,7 @@ class Result(Reply, kw_only=True, gc=False):
     """GETRESULT."""
 
     id: int
-    result: Raw | None
+    result: Raw
 
 
 class JobAndState(Reply, kw_only=True, gc=False):

@@ -54,7 +54,7 @@ class Ack(Request, tag="ACK", kw_only=True, gc=False):
     """The attempt succeeded."""
 
     id: JobId
-    result: Raw | None = None
+    result: Raw = Raw(b"null")
     token: str | None = None
 
 
@@ -173,7 +173,7 @@ class Cron(Request, tag="CRON", kw_only=True, gc=False):
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     queue: str
     schedule: str
-    data: Raw = field(default_factory=lambda: Raw(b"null"))
+    data: Raw = Raw(b"null")
     priority: Priority = 0
     timezone: Key | None = None
 
