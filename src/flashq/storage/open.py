@@ -1,0 +1,35 @@
+"""From the setting DATABASE_URL to a backend. The only file that knows which backends there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from flashq.storage.base import Storage
+from flashq.storage.sqlite import Durability, SqliteStorage
+
+_SQLITE: Final = "sqlite:///"
+_MEMORY: Final = "memory://"
+
+
+def storage_for(url: str, *, durability: Durability, steady_ms: Callable[[], int]) -> Storage | None:
+    """The backend that a database URL names; not opened yet.
+
+    Args:
+        url: ``sqlite:///PATH``, where a path that begins with a slash starts at the root and any other in the working
+            folder, or ``memory://``.
+        durability: what a commit promises, for backends that have a choice.
+        steady_ms: milliseconds of a clock that never jumps.
+
+    Returns:
+        The backend, or None for a server that remembers nothing.
+
+    Raises:
+        ValueError: no backend is named so. The sentence does not repeat the URL, which may hold a password.
+    """
+    if url == _MEMORY:
+        return None
+    if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
+        return SqliteStorage(Path(url.removeprefix(_SQLITE)), steady_ms=steady_ms, durability=durability)
+    scheme, _, rest = url.partition("://")
+    what = f"{scheme}://..." if rest else "this"
+    raise ValueError(f"unknown storage: DATABASE_URL may be {_SQLITE}PATH or {_MEMORY}, not {what}")

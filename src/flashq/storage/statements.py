@@ -1,0 +1,107 @@
+"""The SQL of the tables, by how many rows a statement takes.
+
+Built once from names and numbers that stand in this program; values are always bound, never put into a text. The
+texts stay under 16 KB each, or the statement cache of apsw would not take them and compile them again every time.
+"""
+# ruff: noqa: S608
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from flashq.engine.records import CronRow, JobRow, QueueRow
+
+
+class Meta(Struct):
+    """Where the tables stand: the row of the table ``meta``, described there."""
+
+    epoch: int
+    folded: int
+    next_id: int
+    completions: int
+    forget: int
+    forget_results: int
+    dropped: int
+
+
+JOB: Final = JobRow.__struct_fields__
+QUEUE: Final = QueueRow.__struct_fields__
+CHANGED: Final = ("state", "run_at", "started_at", "attempts", "message", "fence_epoch", "fence_serial", "returns")
+PROGRESSED: Final = ("progress", "message")
+FINISHED: Final = ("state", "started_at", "done", "done_at", "token", "result")
+_SETTINGS: Final = ("paused", "rate_limit", "concurrency_limit")
+_COUNTERS: Final = ("pushed", "completed", "failed", "cancelled", "expired", "purged")
+_JSON: Final = ("data", "result")
+"""Bytes in the program, text in the tables, where people read them."""
+
+
+def _values(rows: int, columns: int) -> str:
+    place = f"({','.join('?' * columns)})"
+    return ",".join([place] * rows)
+
+
+def _insert_batch(rows: int) -> str:
+    places = ",".join(f"({place},?{place + 11})" for place in range(rows))
+    return (
+        "INSERT OR REPLACE INTO jobs "
+        "(id, queue, state, priority, created_at, run_at, max_attempts, backoff, ttl, timeout, data) "
+        "SELECT ?1 + column1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, CAST(column2 AS TEXT) "
+        f"FROM (VALUES {places}) WHERE column2 IS NOT NULL"
+    )
+
+
+def _insert_rows(rows: int) -> str:
+    places = ",".join(
+        f"CAST(column{place} AS TEXT)" if name in _JSON else f"column{place}" for place, name in enumerate(JOB, 1)
+    )
+    names, values = ", ".join(JOB), _values(rows, len(JOB))
+    return f"INSERT OR REPLACE INTO jobs ({names}) SELECT {places} FROM (VALUES {values}) WHERE column1 IS NOT NULL"
+
+
+def _update(table: str, key: str, columns: Sequence[str], rows: int) -> str:
+    sets = ", ".join(
+        f"{name} = CAST(new.column{place} AS TEXT)" if name in _JSON else f"{name} = new.column{place}"
+        for place, name in enumerate(columns, 2)
+    )
+    values = _values(rows, len(columns) + 1)
+    return f"UPDATE {table} SET {sets} FROM (VALUES {values}) AS new WHERE {table}.{key} = new.column1"
+
+
+def _add_to_queues(rows: int) -> str:
+    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTERS)
+    values = _values(rows, len(QUEUE))
+    return (
+        f"INSERT INTO queues ({', '.join(QUEUE)}) SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL "
+        f"ON CONFLICT (name) DO UPDATE SET {sums}"
+    )
+
+
+# By how many rows they take.
+BATCH_INSERTS: Final = {size: _insert_batch(size) for size in (20, 100, 1_000)}
+ROW_INSERTS: Final = {size: _insert_rows(size) for size in (10, 200)}
+CHANGE_UPDATES: Final = {size: _update("jobs", "id", CHANGED, size) for size in (10, 200)}
+PROGRESS_UPDATES: Final = {size: _update("jobs", "id", PROGRESSED, size) for size in (10, 200)}
+FINISH_UPDATES: Final = {size: _update("jobs", "id", FINISHED, size) for size in (10, 200)}
+QUEUE_COUNTS: Final = {size: _add_to_queues(size) for size in (10, 200)}
+QUEUE_SETTINGS: Final = {size: _update("queues", "name", _SETTINGS, size) for size in (10, 200)}
+
+SELECT_META: Final = f"SELECT {', '.join(Meta.__struct_fields__)} FROM meta"
+UPDATE_META: Final = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in Meta.__struct_fields__)}"
+
+
+def _select(table: str, columns: Sequence[str]) -> str:
+    names = ", ".join(f"CAST({name} AS BLOB)" if name in _JSON else name for name in columns)
+    return f"SELECT {names} FROM {table}"
+
+
+SELECT_JOBS: Final = _select("jobs", JOB) + " WHERE id < ? ORDER BY id"
+SELECT_QUEUES: Final = _select("queues", QUEUE) + " ORDER BY name"
+SELECT_CRONS: Final = _select("crons", CronRow.__struct_fields__) + " ORDER BY name"
+SELECT_DROPPED: Final = "SELECT id FROM dropped WHERE number <= ? ORDER BY number"
+DELETE_JOBS: Final = "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+ADD_DROPPED: Final = "INSERT OR REPLACE INTO dropped SELECT ? + key, value FROM json_each(?)"
+SET_CRON: Final = "INSERT OR REPLACE INTO crons VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?)"
+# `done > 0` is what lets SQLite use the index of completed jobs.
+FORGET_SOME: Final = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE done > 0 AND done < ? LIMIT ?)"
+FORGET_RESULTS: Final = "UPDATE jobs SET result = NULL WHERE done > 0 AND done >= ? AND done < ? AND result IS NOT NULL"

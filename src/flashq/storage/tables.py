@@ -1,0 +1,249 @@
+"""The tables of a SQLite database: how a folded window gets into them and how rows come out.
+
+Speed here is a matter of how often the interpreter's lock changes hands: SQLite gives it up at every statement, and
+while the event loop is busy each return waits for its turn. So hundreds of rows go with one statement:
+
+- a batch of plain jobs as one list of payloads; what they share is bound once (1.7 million rows a second),
+- other jobs as rows of a VALUES list (0.8 million), changes as an UPDATE from such a list,
+- deletions as one JSON list of ids.
+
+Statements have a few fixed lengths, the rest of their places is filled with NULL and skipped: a text that is always
+the same is compiled once.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from operator import attrgetter
+from typing import Final, TypeVar
+
+import apsw
+import msgspec
+from msgspec import structs
+
+from flashq.engine.records import CronRow, JobRow, Pushed, QueueRow, Snapshot
+from flashq.errors import StorageError
+from flashq.model import WAITING
+from flashq.storage import statements as sql
+from flashq.storage.fold import KEEP_DROPPED, Fold
+
+SLICE_ROWS: Final = 1_000
+"""Rows after which a transaction of upkeep ends: one to three milliseconds in which a commit would have to wait."""
+
+_Row = Sequence[object]
+_Item = TypeVar("_Item")
+
+_DEPENDS_ON: Final = sql.JOB.index("depends_on")
+_TAGS: Final = sql.JOB.index("tags")
+_IDS_AT_ONCE: Final = 2_000
+_ROWS_AT_ONCE: Final = 200
+
+
+class Tables:
+    """The tables of one database.
+
+    Attributes:
+        meta: where they stand.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        """Look at the tables of a database with the newest schema.
+
+        Raises:
+            StorageError: they do not say where they stand.
+        """
+        self._db = connection
+        row = connection.execute(sql.SELECT_META).get
+        if row is None:
+            raise StorageError(f"{connection.filename}: the database is damaged: the table meta is empty")
+        self.meta = sql.Meta(*row)
+
+    def newest(self) -> int:
+        """Number of the newest group, folded or not."""
+        number = self._db.execute("SELECT max(number) FROM journal").get
+        return self.meta.folded if number is None else int(number)
+
+    def start_epoch(self) -> None:
+        """Count this start, and clear away what a window that was never finished left of jobs born in it."""
+        with self._transaction():
+            self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
+            self._db.execute("DELETE FROM dropped WHERE number > ?", (self.meta.dropped,))
+            self._db.execute("UPDATE meta SET epoch = epoch + 1")
+        self.meta.epoch += 1
+
+    def snapshot(self) -> Snapshot:
+        """What the tables hold, without the journal. The jobs are read from the database one by one."""
+        meta = self.meta
+        select = self._db.execute
+        return Snapshot(
+            next_id=meta.next_id,
+            epoch=meta.epoch,
+            completions=meta.completions,
+            jobs=self._jobs(),
+            queues=[_queue_row(row) for row in select(sql.SELECT_QUEUES)],
+            crons=[_cron_row(row) for row in select(sql.SELECT_CRONS)],
+            dropped=[id for (id,) in select(sql.SELECT_DROPPED, (meta.dropped,))],
+        )
+
+    def apply(self, fold: Fold, last: int) -> Iterator[None]:
+        """Bring a settled window into the tables.
+
+        Everything but the end may be done twice, so the work is cut into small transactions; a crash between two of
+        them leaves a window that is not marked as folded and will be folded again.
+
+        Args:
+            fold: the window; begins behind what is folded.
+            last: number of its last group.
+
+        Yields:
+            After each transaction but the last.
+        """
+        work = self._work(fold)
+        while True:
+            with self._transaction():
+                spent = 0
+                for rows in work:
+                    spent += rows
+                    if spent >= SLICE_ROWS:
+                        break
+                else:
+                    self._finish(fold, last)
+                    break
+            yield
+
+    def _work(self, fold: Fold) -> Iterator[int]:
+        """Do everything of a window that may be done twice; yields after each statement how many rows it was."""
+        for ids in _pieces(fold.ended(), _IDS_AT_ONCE):
+            self._db.execute(sql.DELETE_JOBS, (_json(ids),))
+            yield len(ids) // 2
+        yield from self._many(sql.CHANGE_UPDATES, map(_changed_members, fold.changed()))
+        yield from self._many(sql.PROGRESS_UPDATES, map(_progressed_members, fold.progressed()))
+        yield from self._many(sql.FINISH_UPDATES, map(_finished_members, fold.finished()))
+        yield from self._insert(fold.born())
+        number = self.meta.dropped + 1
+        for ids in _pieces(fold.dropped, _IDS_AT_ONCE):
+            self._db.execute(sql.ADD_DROPPED, (number, _json(ids)))
+            number += len(ids)
+            yield len(ids)
+        yield from self._forget(fold)
+
+    def _insert(self, born: Iterable[Pushed | JobRow]) -> Iterator[int]:
+        rows: list[_Row] = []
+        for birth in born:
+            if isinstance(birth, JobRow):
+                rows.append(_stored(birth))
+            else:
+                yield from self._insert_batch(birth)
+            if len(rows) >= _ROWS_AT_ONCE:
+                yield from self._many(sql.ROW_INSERTS, rows)
+                rows.clear()
+        yield from self._many(sql.ROW_INSERTS, rows)
+
+    def _insert_batch(self, run: Pushed) -> Iterator[int]:
+        first = run.first
+        for data in _pieces(run.data, max(sql.BATCH_INSERTS)):
+            size = _smallest(sql.BATCH_INSERTS, len(data))
+            shared = (first, run.queue, WAITING, run.priority, run.created_at, run.created_at)
+            options = (run.max_attempts, run.backoff, run.ttl, run.timeout)
+            self._db.execute(sql.BATCH_INSERTS[size], (*shared, *options, *data, *[None] * (size - len(data))))
+            first += len(data)
+            yield len(data)
+
+    def _many(self, statements: Mapping[int, str], rows: Iterable[_Row]) -> Iterator[int]:
+        """Run one of the statements, which differ in how many rows they take, as often as the rows need."""
+        for piece in _pieces(list(rows), max(statements)):
+            size = _smallest(statements, len(piece))
+            blank = [None] * len(piece[0]) * (size - len(piece))
+            self._db.execute(statements[size], (*chain.from_iterable(piece), *blank))
+            yield len(piece)
+
+    def _forget(self, fold: Fold) -> Iterator[int]:
+        forget, forget_results = fold.forget, fold.forget_results
+        while forget > self.meta.forget:
+            self._db.execute(sql.FORGET_SOME, (forget, SLICE_ROWS))
+            forgotten = self._db.changes()
+            yield forgotten
+            if forgotten < SLICE_ROWS:
+                break
+        for number in range(max(self.meta.forget_results, forget, 1), forget_results, SLICE_ROWS):
+            self._db.execute(sql.FORGET_RESULTS, (number, min(number + SLICE_ROWS, forget_results)))
+            yield _IDS_AT_ONCE // 10
+
+    def _finish(self, fold: Fold, last: int) -> None:
+        """What must be done once: the counters, and the mark that says so, in one transaction."""
+        meta = structs.replace(
+            self.meta,
+            folded=last,
+            next_id=fold.next_id,
+            completions=max(self.meta.completions, fold.completions),
+            forget=max(self.meta.forget, fold.forget),
+            forget_results=max(self.meta.forget_results, fold.forget_results),
+            dropped=self.meta.dropped + len(fold.dropped),
+        )
+        configured = [fold.queues[name] for name in fold.configured]
+        settings = [(row.name, row.paused, row.rate_limit, row.concurrency_limit) for row in configured]
+        for _ in self._many(sql.QUEUE_COUNTS, map(structs.astuple, fold.queues.values())):
+            pass
+        for _ in self._many(sql.QUEUE_SETTINGS, settings):
+            pass
+        for name, cron in fold.crons.items():
+            if cron is None:
+                self._db.execute("DELETE FROM crons WHERE name = ?", (name,))
+            else:
+                self._db.execute(sql.SET_CRON, structs.astuple(cron))
+        self._db.execute("DELETE FROM dropped WHERE number <= ?", (meta.dropped - KEEP_DROPPED,))
+        self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
+        self._db.execute(sql.UPDATE_META, structs.astuple(meta))
+        self.meta = meta
+
+    def _jobs(self) -> Iterator[JobRow]:
+        for row in self._db.execute(sql.SELECT_JOBS, (self.meta.next_id,)):
+            job = JobRow(*row)
+            if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
+                job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
+            yield job
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        yield
+        self._db.execute("COMMIT")
+
+
+_changed_members: Final = attrgetter("id", *sql.CHANGED)
+_progressed_members: Final = attrgetter("id", *sql.PROGRESSED)
+_finished_members: Final = attrgetter("id", *sql.FINISHED)
+
+
+def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _smallest(statements: Mapping[int, str], rows: int) -> int:
+    return min(size for size in statements if size >= rows)
+
+
+def _stored(row: JobRow) -> _Row:
+    if row.depends_on is None and row.tags is None:
+        return structs.astuple(row)
+    depends_on = None if row.depends_on is None else _json(row.depends_on)
+    tags = None if row.tags is None else _json(row.tags)
+    members = list(structs.astuple(row))
+    members[_DEPENDS_ON], members[_TAGS] = depends_on, tags
+    return members
+
+
+def _json(items: Sequence[int] | Sequence[str]) -> str:
+    return msgspec.json.encode(items).decode()
+
+
+def _list(text: str | None, of: type[_Item]) -> list[_Item] | None:
+    return None if text is None else msgspec.json.decode(text, type=list[of])  # type: ignore[valid-type]
+
+
+def _queue_row(row: tuple[object, ...]) -> QueueRow:
+    return msgspec.convert((row[0], bool(row[1]), *row[2:]), QueueRow)
+
+
+def _cron_row(row: tuple[object, ...]) -> CronRow:
+    return msgspec.convert(row, CronRow)

@@ -1,0 +1,1 @@
+"""One suite that every backend, door or client of a kind has to pass."""

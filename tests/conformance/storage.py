@@ -1,0 +1,418 @@
+"""What every storage has to do, as one suite: subclass it, say how to make a storage, and make it pass.
+
+The judge is `Model`: it applies each record to plain rows at once, the way the records describe themselves, and
+shares no code with the fold. Histories are made from small random steps, but are legal: a job that has ended is named
+again by nothing but a purge.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from flashq.engine.records import (
+    Added,
+    Changed,
+    Completed,
+    CronDeleted,
+    CronRow,
+    CronSet,
+    Dropped,
+    JobRow,
+    Progressed,
+    Pushed,
+    QueueRow,
+    QueueSet,
+    Record,
+    Snapshot,
+)
+from flashq.errors import StorageError
+from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN
+from flashq.storage.base import Storage
+from flashq.storage.records import encode
+
+Seen = dict[str, Any]
+Step = tuple[str, int, int, str]
+
+
+def seen(snapshot: Snapshot) -> Seen:
+    """A snapshot as plain values that can be compared; its jobs are read. The epoch is left out."""
+    jobs = list(snapshot.jobs)
+    assert [job.id for job in jobs] == sorted({job.id for job in jobs}), "jobs come in the order of their ids"
+    return {
+        "next_id": snapshot.next_id,
+        "completions": snapshot.completions,
+        "jobs": [structs.asdict(job) for job in jobs],
+        "queues": [structs.asdict(row) for row in snapshot.queues],
+        "crons": [structs.asdict(row) for row in snapshot.crons],
+        "dropped": list(snapshot.dropped),
+    }
+
+
+class Model:
+    """Rows in dicts, every record applied at once."""
+
+    KEEP_DROPPED = 50_000
+
+    def __init__(self) -> None:
+        self.next_id, self.completions = 1, 0
+        self.jobs: dict[int, JobRow] = {}
+        self.queues: dict[str, QueueRow] = {}
+        self.crons: dict[str, CronRow] = {}
+        self.dropped: list[int] = []
+
+    def apply(self, record: Record) -> None:
+        """One record."""
+        match record:
+            case Pushed():
+                for id, data in enumerate(record.data, record.first):
+                    self.add(
+                        JobRow(
+                            id,
+                            record.queue,
+                            WAITING,
+                            record.priority,
+                            record.created_at,
+                            record.created_at,
+                            0,
+                            0,
+                            record.max_attempts,
+                            record.backoff,
+                            record.ttl,
+                            record.timeout,
+                            data,
+                        )  # fmt: skip
+                    )
+            case Added(row):
+                self.add(structs.replace(row))
+            case Changed():
+                row = self.jobs[record.id]
+                for name in structs.asdict(record).keys() - {"id", "queue"}:
+                    setattr(row, name, getattr(record, name))
+                self.queue(record.queue).failed += record.state == FAILED
+                self.forget_idle_queue(record.queue)
+            case Completed():
+                self.complete(record)
+            case Dropped():
+                for id in record.ids:
+                    self.jobs.pop(id, None)
+                    self.dropped.append(id)
+                del self.dropped[: -self.KEEP_DROPPED]
+                queue = self.queue(record.queue)
+                setattr(queue, record.reason, getattr(queue, record.reason) + len(record.ids))
+            case Progressed():
+                self.jobs[record.id].progress = record.progress
+                self.jobs[record.id].message = record.message
+            case QueueSet():
+                queue = self.queue(record.name)
+                queue.paused, queue.rate_limit = record.paused, record.rate_limit
+                queue.concurrency_limit = record.concurrency_limit
+            case CronSet(row):
+                self.crons[row.name] = row
+            case CronDeleted():
+                self.crons.pop(record.name, None)
+
+    def add(self, row: JobRow) -> None:
+        """A new job."""
+        self.jobs[row.id] = row
+        self.next_id = max(self.next_id, row.id + 1)
+        self.queue(row.queue).pushed += 1
+        self.queue(row.queue).failed += row.state == FAILED
+
+    def complete(self, record: Completed) -> None:
+        """A delivery succeeded; what is too old is forgotten."""
+        results = dict(record.results)
+        for done, id in enumerate(record.ids, record.done):
+            row = self.jobs[id]
+            row.state, row.done, row.done_at, row.token = COMPLETED, done, record.done_at, record.token
+            row.started_at, row.result = record.started_at, results.get(id)
+        self.completions += len(record.ids)
+        self.queue(record.queue).completed += len(record.ids)
+        for id, row in list(self.jobs.items()):
+            if 0 < row.done < record.forget:
+                del self.jobs[id]
+            elif 0 < row.done < record.forget_results:
+                row.result = None
+
+    def queue(self, name: str) -> QueueRow:
+        """A queue, made when it is first heard of."""
+        return self.queues.setdefault(name, QueueRow(name))
+
+    def forget_idle_queue(self, name: str) -> None:
+        """A change that counts nothing does not make a queue known."""
+        if self.queues[name] == QueueRow(name):
+            del self.queues[name]
+
+    def snapshot(self) -> Snapshot:
+        """What a storage should load."""
+        return Snapshot(
+            self.next_id,
+            0,
+            self.completions,
+            [structs.replace(self.jobs[id]) for id in sorted(self.jobs)],
+            [structs.replace(self.queues[name]) for name in sorted(self.queues)],
+            [self.crons[name] for name in sorted(self.crons)],
+            list(self.dropped),
+        )
+
+
+class History:
+    """Legal records from small random steps, applied to a model on the way."""
+
+    KEEP, KEEP_RESULTS = 6, 3
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self.clock = 1_000
+        self.turn: list[Record] = []
+
+    def live(self) -> list[int]:
+        """Jobs that have not ended."""
+        return [id for id, row in sorted(self.model.jobs.items()) if row.state != COMPLETED]
+
+    def note(self, record: Record) -> None:
+        """It happened."""
+        self.turn.append(record)
+        self.model.apply(record)
+
+    def step(self, kind: str, a: int, b: int, text: str) -> None:
+        """One step; what it means depends on where the history stands, and it may mean nothing."""
+        self.clock += 1
+        getattr(self, "do_" + kind)(a, b, text)
+
+    def do_push(self, a: int, b: int, text: str) -> None:
+        """A batch of plain jobs, some long enough to be stored as a stretch."""
+        data = [f'{{"n":{place},"text":"ä"}}'.encode() for place in range(1 + a * (b % 3))]
+        self.note(Pushed("q" + text[:1], self.model.next_id, self.clock, b - 5, 3, 1000, a, b, data))
+
+    def do_add(self, a: int, b: int, text: str) -> None:
+        """A job with something out of the ordinary."""
+        state = (DELAYED, FAILED, WAITING_CHILDREN, WAITING)[a % 4]
+        row = JobRow(self.model.next_id, "q" + text[:1], state, b, self.clock, self.clock + a, 0, 0, 3, 0, 0, 0, b'"x"')
+        row.unique_key, row.custom_id = text or None, None if b % 2 else text
+        row.depends_on, row.tags = [[1, 2**53 - 1], None, []][a % 3], [None, [text, "red"], []][b % 3]
+        self.note(Added(row))
+
+    def do_change(self, a: int, b: int, text: str) -> None:
+        """A job waits for a retry, is buried or comes back."""
+        if live := self.live():
+            row = self.model.jobs[live[a % len(live)]]
+            state = (WAITING, DELAYED, FAILED)[b % 3]
+            message = text or None
+            self.note(Changed(row.id, row.queue, state, self.clock, self.clock - 1, row.attempts + 1, message, 2, a, b))
+
+    def do_complete(self, a: int, b: int, text: str) -> None:
+        """A delivery of one queue succeeds."""
+        if live := self.live():
+            queue = self.model.jobs[live[a % len(live)]].queue
+            ids = [id for id in live if self.model.jobs[id].queue == queue][: 1 + b]
+            done = self.model.completions + 1
+            newest = self.model.completions + len(ids)
+            results = [(id, f'"{text}"'.encode()) for id in ids if id % 2]
+            forget, forget_results = max(1, newest - self.KEEP + 1), max(1, newest - self.KEEP_RESULTS + 1)
+            self.note(Completed(queue, ids, done, self.clock, self.clock - 1, "1.2.x", results, forget, forget_results))
+
+    def do_drop(self, a: int, b: int, text: str) -> None:
+        """Jobs leave without completing; completed ones may be purged."""
+        ids = sorted(self.model.jobs)
+        if ids:
+            queue = self.model.jobs[ids[a % len(ids)]].queue
+            chosen = [id for id in ids if self.model.jobs[id].queue == queue][: 1 + b]
+            self.note(Dropped(queue, chosen, ("cancelled", "expired", "purged")[b % 3]))
+
+    def do_progress(self, a: int, b: int, text: str) -> None:
+        """A job reports."""
+        if live := self.live():
+            self.note(Progressed(live[a % len(live)], b, text or None))
+
+    def do_configure(self, a: int, b: int, text: str) -> None:
+        """Settings of a queue."""
+        self.note(QueueSet("q" + text[:1], bool(a % 2), a, b))
+
+    def do_cron(self, a: int, b: int, text: str) -> None:
+        """A schedule is set."""
+        self.note(CronSet(CronRow(f"c{a % 3}", "q", b'{"t":"\xc3\xa4"}', "@daily", b, "UTC", self.clock, a)))
+
+    def do_uncron(self, a: int, b: int, text: str) -> None:
+        """A schedule is deleted, or one that is not there."""
+        self.note(CronDeleted(f"c{a % 3}"))
+
+    def take(self) -> bytes:
+        """The records since the last call, as a group."""
+        blob = encode(self.turn)
+        self.turn = []
+        return blob
+
+
+KINDS = ["push", "push", "add", "change", "complete", "complete", "drop", "progress", "configure", "cron", "uncron"]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 30), st.integers(0, 9), TEXTS)
+ENDS = st.sampled_from(["commit", "slice", "tidy", "crash", "close"])
+"""What may happen between steps: a commit, upkeep in part or whole, the process ends one way or the other."""
+
+
+class StorageSuite:
+    """The suite. A subclass gives `place`; each of its storages must be new and empty."""
+
+    examples: ClassVar[int] = 100
+
+    def place(self) -> AbstractContextManager[Callable[[], Storage]]:
+        """Where groups are kept: gives a callable that makes a storage on it, each time another process's."""
+        raise NotImplementedError
+
+    def crash(self, storage: Storage) -> None:
+        """Take the storage away from under the process."""
+        raise NotImplementedError
+
+    @contextmanager
+    def opened(self, groups: list[bytes] | None = None) -> Iterator[Storage]:
+        """A storage in use, with these groups committed."""
+        with self.place() as make:
+            storage = make()
+            storage.open()
+            list(storage.load().jobs)
+            for number, blob in enumerate(groups or [], 1):
+                storage.commit(number, blob)
+            yield storage
+            storage.close()
+
+    def test_a_new_storage_is_empty(self) -> None:
+        """The first id is 1, the first epoch is 1, and there is nothing else."""
+        with self.place() as make:
+            storage = make()
+            assert storage.open() == 0
+            snapshot = storage.load()
+            assert snapshot.epoch == 1
+            assert seen(snapshot) == seen(Model().snapshot())
+            storage.close()
+
+    def test_the_epoch_grows_with_every_start(self) -> None:
+        """However the process before ended: a token of an earlier start is never issued again."""
+        with self.place() as make:
+            for epoch in range(1, 5):
+                storage = make()
+                storage.open()
+                snapshot = storage.load()
+                assert snapshot.epoch == epoch
+                list(snapshot.jobs)
+                if epoch % 2:
+                    storage.close()
+                else:
+                    self.crash(storage)
+
+    def test_a_repeated_commit_changes_nothing(self) -> None:
+        """A group that is remembered is not applied again, whatever the blob says now."""
+        history = History()
+        history.step("push", 2, 1, "a")
+        first = history.take()
+        expected = seen(history.model.snapshot())
+        with self.place() as make:
+            storage = make()
+            storage.open()
+            list(storage.load().jobs)
+            storage.commit(1, first)
+            storage.commit(1, first)
+            storage.commit(0, encode([CronDeleted("x")]))
+            storage.close()
+            storage = make()
+            assert storage.open() == 1
+            assert seen(storage.load()) == expected
+            storage.commit(1, first)
+            storage.close()
+
+    def test_a_gap_is_refused(self) -> None:
+        """A group whose predecessor is missing must not be confirmed."""
+        with self.opened([encode([CronDeleted("x")])]) as storage, pytest.raises(StorageError, match="cannot follow"):
+            storage.commit(3, encode([CronDeleted("x")]))
+
+    def test_upkeep_of_nothing_has_an_end(self) -> None:
+        """An empty storage says that there is nothing to do."""
+        with self.opened() as storage:
+            assert storage.tidy(idle=False) is False
+            assert storage.tidy(idle=True) is False
+
+    def test_every_kind_of_record(self) -> None:
+        """Each kind once, alone in its group, folded or not."""
+        history, groups = History(), []
+        for kind in dict.fromkeys(KINDS):
+            history.step("push", 9, 2, "a")
+            groups.append(history.take())
+            history.step(kind, 1, 2, "ä\0b")
+            groups.append(history.take())
+        for fold in (False, True):
+            with self.place() as make:
+                storage = make()
+                storage.open()
+                list(storage.load().jobs)
+                for number, blob in enumerate(groups, 1):
+                    storage.commit(number, blob)
+                    while fold and storage.tidy(idle=True):
+                        pass
+                self.crash(storage)
+                storage = make()
+                assert storage.open() == len(groups)
+                assert seen(storage.load()) == seen(history.model.snapshot())
+                storage.close()
+
+    def test_the_newest_dropped_ids_are_remembered(self) -> None:
+        """The bound holds over groups and windows, and the oldest are forgotten first."""
+        history, groups = History(), []
+        for start in range(0, 60_000, 20_000):
+            history.note(Pushed("q", start + 1, 1, 0, 3, 0, 0, 0, [b"1"] * 20_000))
+            history.note(Dropped("q", list(range(start + 1, start + 20_001)), "cancelled"))
+            groups.append(history.take())
+        with self.place() as make:
+            storage = make()
+            storage.open()
+            list(storage.load().jobs)
+            for number, blob in enumerate(groups, 1):
+                storage.commit(number, blob)
+                while number != 2 and storage.tidy(idle=True):
+                    pass
+            self.crash(storage)
+            storage = make()
+            storage.open()
+            snapshot = storage.load()
+            assert snapshot.dropped == list(range(10_001, 60_001))
+            assert seen(snapshot) == seen(history.model.snapshot())
+            storage.close()
+
+    def test_any_history_loads_as_the_model_says(self) -> None:
+        """Commits, upkeep, crashes and clean stops in any order: what is loaded is what happened, no more, no less."""
+
+        @settings(max_examples=self.examples, deadline=None)
+        @given(st.lists(st.one_of(STEPS, STEPS, ENDS), max_size=60))
+        def run(steps: list[Step | str]) -> None:
+            with self.place() as make:
+                self.play(make, steps)
+
+        run()
+
+    def play(self, make: Callable[[], Storage], steps: list[Step | str]) -> None:
+        """Run a history against a storage and the model, comparing whenever a process starts."""
+        history, storage = History(), make()
+        number = storage.open()
+        list(storage.load().jobs)
+        for step in [*steps, "commit", "crash"]:
+            if isinstance(step, tuple):
+                history.step(*step)
+            elif step == "slice":
+                storage.tidy(idle=True)
+            elif step == "tidy":
+                while storage.tidy(idle=True):
+                    pass
+            else:
+                if history.turn:
+                    number += 1
+                    storage.commit(number, history.take())
+                    storage.tidy(idle=False)
+                if step != "commit":
+                    storage.close() if step == "close" else self.crash(storage)
+                    storage = make()
+                    assert storage.open() == number
+                    assert seen(storage.load()) == seen(history.model.snapshot())
+        storage.close()

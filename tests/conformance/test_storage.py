@@ -1,0 +1,75 @@
+"""The storage suite, run over the backends."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tests.conformance.storage import StorageSuite
+
+from flashq.storage import tables, upkeep
+from flashq.storage.base import Storage
+from flashq.storage.memory import MemoryStorage
+from flashq.storage.sqlite import Durability, SqliteStorage
+
+
+class TestMemory(StorageSuite):
+    """The reference backend."""
+
+    @contextmanager
+    def place(self) -> Iterator[Callable[[], Storage]]:
+        """A list of groups that outlives its storages."""
+        newest = [MemoryStorage()]
+
+        def make() -> Storage:
+            newest.append(newest[-1].reopened())
+            return newest[-1]
+
+        yield make
+
+    def crash(self, storage: Storage) -> None:
+        """There is nothing to take away."""
+
+
+class TestSqlite(StorageSuite):
+    """SQLite as it is set up."""
+
+    examples = 40
+    durability: Durability = "full"
+
+    @contextmanager
+    def place(self) -> Iterator[Callable[[], Storage]]:
+        """A folder that outlives its storages."""
+        steady = count(0, 400)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data" / "flashq.db"
+            yield lambda: SqliteStorage(path, steady_ms=lambda: next(steady), durability=self.durability)
+
+    def crash(self, storage: Storage) -> None:
+        """Close the files; without a word to SQLite nothing is written then."""
+        assert isinstance(storage, SqliteStorage)
+        storage._held.close()
+
+
+class TestSqliteInSmallPieces(TestSqlite):
+    """The same with windows, slices and bounds so small that every history crosses many of them."""
+
+    examples = 80
+    durability: Durability = "relaxed"
+
+    @pytest.fixture(autouse=True)
+    def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A slice is a few rows, a window a few groups, the log a few pages."""
+        monkeypatch.setattr(tables, "SLICE_ROWS", 3)
+        monkeypatch.setattr(tables, "_IDS_AT_ONCE", 2)
+        monkeypatch.setattr(upkeep, "WINDOW_CHANGES", 40)
+        monkeypatch.setattr(upkeep, "FEED_CHANGES", 10)
+        monkeypatch.setattr(upkeep, "UNFOLDED_CHANGES", 30)
+        monkeypatch.setattr(upkeep, "EASY_PACE", 4)
+        monkeypatch.setattr(upkeep, "HARD_PACE", 2)
+        monkeypatch.setattr(upkeep, "CHECKPOINT_BYTES", 100_000)
+
+    def test_the_newest_dropped_ids_are_remembered(self) -> None:
+        """Judged with pieces of the real size; in tiny ones it takes minutes."""
