@@ -37,7 +37,8 @@ def make_clocks(jobs: Jobs) -> Clocks:
     alarm = Alarm()
     return Clocks(
         delays=Timers(lambda due, id: jobs.state(id) == DELAYED and jobs.extras[id].run_at == due, alarm),
-        expiries=Timers(lambda _, id: may_expire(jobs, id), alarm),
+        # Kept while the job runs: it may come back, and is looked at again when its attempt ends.
+        expiries=Timers(lambda _, id: jobs.state(id) not in (UNKNOWN, COMPLETED, FAILED), alarm),
         leases=Timers(lambda _, lease: lease.open > 0, alarm),
         workers=Timers(lambda _, worker: not worker.gone, alarm),
         waits=Timers(lambda _, waiter: waiter.parked, alarm),
