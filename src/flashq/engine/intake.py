@@ -74,7 +74,7 @@ class Intake:
         options = self._options(queue, spec)
         if _is_special(spec):
             if spec.depends_on:
-                self._check_parents(spec.depends_on)
+                self._check_parents(spec.depends_on, {})
             id, outcome = self._admit_special(queue, spec, options, data, now)
             if outcome != FRESH:
                 return id, outcome
@@ -82,7 +82,7 @@ class Intake:
         else:
             id = self._admit_plain(queue, options, data, now)
         if self._outbox.watched:
-            self._outbox.event("pushed", queue.name, id, now.wall, data=data)
+            self._tell_pushed(queue, id, data, now)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
         return id, FRESH
@@ -94,9 +94,10 @@ class Intake:
         """
         if self._jobs.bytes + sum(map(len, payloads)) + JOB_BYTES * len(payloads) > self._max_bytes:
             self._refuse_bytes()
+        children: dict[int, int] = {}
         for place, spec in enumerate(specs):
             if spec.depends_on:
-                self._check_parents(spec.depends_on, f"jobs[{place}]: ")
+                self._check_parents(spec.depends_on, children, f"jobs[{place}]: ")
         if _uniform(specs):
             first = self._admit_run(queue, self._options(queue, specs[0]), payloads, now)
             admitted = Admitted(list(range(first, first + len(specs))), [], [])
@@ -106,7 +107,7 @@ class Intake:
             known = {*admitted.duplicates, *admitted.replayed}
             for place, id in enumerate(admitted.ids):
                 if place not in known:
-                    self._outbox.event("pushed", queue.name, id, now.wall, data=payloads[place])
+                    self._tell_pushed(queue, id, payloads[place], now)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
         return admitted
@@ -121,7 +122,8 @@ class Intake:
     def parents_done(self, id: int, now: Instant) -> None:
         """The last parent of a waiting child completed: it waits for its delay, or runs."""
         extra = self._jobs.extras[id]
-        if extra.run_at > now.wall:
+        # A job without a delay may run at once, also when the wall clock was set back behind its creation.
+        if now.wall < extra.run_at != self._jobs.chunks[id >> CHUNK_BITS].created[id & MASK]:
             queue = self._jobs.options(id).queue
             self._jobs.set_state(id, DELAYED)
             self._queues.move(queue, WAITING_CHILDREN, DELAYED)
@@ -237,9 +239,12 @@ class Intake:
         if options.ttl and state != FAILED:
             self._clocks.expiries.at(now.wall + options.ttl, id)
         self._outbox.record(Added(job_row(jobs, id)))
-        if state == FAILED and self._outbox.watched:
-            self._outbox.event("failed", queue.name, id, now.wall, error=extra.message)
         return id, FRESH
+
+    def _tell_pushed(self, queue: Queue, id: int, data: bytes, now: Instant) -> None:
+        self._outbox.event("pushed", queue.name, id, now.wall, data=data)
+        if self._jobs.state(id) == FAILED:  # its parent is lost
+            self._outbox.event("failed", queue.name, id, now.wall, error=self._jobs.extras[id].message)
 
     def _options(self, queue: Queue, spec: JobSpec) -> Options:
         plain = (
@@ -266,11 +271,15 @@ class Intake:
         state = self._jobs.state(parent)
         return state == COMPLETED or (state == UNKNOWN and parent not in self._finished.dropped)
 
-    def _check_parents(self, parents: list[int], where: str = "") -> None:
-        for parent in parents:
+    def _check_parents(self, parents: list[int], children: dict[int, int], where: str = "") -> None:
+        """Refuse parents that never were, or have too many ``children``: those of the same batch, by parent, count."""
+        for parent in dict.fromkeys(parents):
             if not 0 < parent < self._jobs.next_id:
                 raise BadRequest(f"Invalid: {where}depends_on names unknown job {parent}")
-            if self._graph.fan_out(parent) >= MAX_FAN_OUT:
+            if self._is_done(parent):
+                continue
+            children[parent] = children.get(parent, 0) + 1
+            if self._graph.fan_out(parent) + children[parent] > MAX_FAN_OUT:
                 raise LimitReached(f"{where}job {parent} has too many children (max {MAX_FAN_OUT})")
 
     def _refuse_bytes(self) -> None:
