@@ -131,6 +131,8 @@ class Dispatch:
     def lease(self, started_at: int, token: str, timeout: int, worker: Worker | None, now: Instant) -> Lease:
         """A lease with nothing in it yet. ``timeout``: the jobs' own bound in ms, 0 = none."""
         deadline = 0
+        if worker is not None and worker.gone:
+            worker = None  # it was parked when it was lost: nobody would ever end its attempt
         if timeout:
             deadline = now.steady + timeout
         elif worker is None:
