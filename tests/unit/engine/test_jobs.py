@@ -52,6 +52,15 @@ def test_states_are_read_and_written() -> None:
     assert jobs.options(id) is PLAIN
 
 
+def test_a_restored_job_takes_the_place_it_had() -> None:
+    """The next id stays what it was, whatever is put where."""
+    jobs = Jobs(next_id=9_000)
+    chunk = jobs.place(5_000, URGENT, b"abc", 7, WAITING)
+    assert chunk is jobs.chunks[5_000 // CHUNK]
+    assert (jobs.state(5_000), jobs.options(5_000), jobs.next_id) == (WAITING, URGENT, 9_000)
+    assert (chunk.live, jobs.bytes) == (1, 3 + JOB_BYTES)
+
+
 def test_extras_are_made_when_they_are_needed() -> None:
     """The first question makes them, the second finds them."""
     jobs = Jobs()

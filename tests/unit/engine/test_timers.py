@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashq.engine.timers import Timers
+from flashq.engine.timers import Alarm, Timers
 
 
 def make(alive: set[str] | None = None) -> Timers[str]:
@@ -63,6 +63,23 @@ def test_a_heap_of_living_entries_is_not_swept() -> None:
     for _ in range(1_500):
         timers.stale()
     assert len(timers.entries()) == 4_000
+
+
+def test_whoever_sleeps_is_told_of_what_comes_earlier() -> None:
+    """The alarm is shared: it rings when an entry becomes the first of its heap, and not otherwise."""
+    alarm = Alarm()
+    early, late = Timers[str](lambda _, __: True, alarm), Timers[str](lambda _, __: True, alarm)
+    early.at(100, "a")
+    assert alarm.rung
+    alarm.rung = False
+    early.at(100, "b")
+    early.at(200, "c")
+    assert not alarm.rung
+    late.at(300, "d")
+    assert alarm.rung
+    alarm.rung = False
+    early.at(99, "e")
+    assert alarm.rung
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=80), st.integers(1, 5))
