@@ -86,7 +86,7 @@ class Engine:
             self.settle.expire(id, now)
         for due, id in clocks.delays.due(now.wall, most):
             self.intake.delay_over(id, due, now)
-        self.control.fire_crons(now, most)
+        self.control.fire_crons(now, self.settings.cron_slice)
         for due, queue in clocks.refills.due(now.steady, most):
             self.dispatch.refilled(queue, due, now)
         for _, waiter in clocks.waits.due(now.steady, most):

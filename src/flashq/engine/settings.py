@@ -17,6 +17,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         max_bytes: memory for jobs; beyond it pushes are refused and everything else goes on.
         max_returns: how often a job may be handed back uncounted before that counts as a failure.
         slice: things that fall due which are handled in one turn, so that a million at once freeze nothing.
+        cron_slice: the same for schedules, of which each takes the time of fifty others to move on.
     """
 
     default_max_attempts: int = 3
@@ -29,3 +30,4 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_bytes: int = 1024 * 1024 * 1024
     max_returns: int = 100
     slice: int = 1_000
+    cron_slice: int = 50

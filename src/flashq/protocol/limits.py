@@ -21,7 +21,6 @@ MAX_DEPTH: Final = 1_000
 """Nesting of JSON. 128 is accepted everywhere; past this a reader with a small stack would fall over."""
 
 MAX_QUEUE_NAME_BYTES: Final = 256
-MAX_QUEUE_NAME_CHARS: Final = 256
 """A queue's name: it stands in logs, metrics and paths."""
 
 MAX_KEY_CHARS: Final = 256

@@ -42,7 +42,11 @@ SPARE_FILES: Final = 128
 """File descriptors kept for the database, the log and the rest of the process."""
 
 DRAIN_SECONDS: Final = 10
-"""How long a stop may take until what is left is cut off."""
+FAILED_DRAIN_SECONDS: Final = 0.5
+"""How long a stop may take until what is left is cut off; after a failure there is nothing left to wait for."""
+
+GC_THRESHOLDS: Final = (100_000, 20, 50)
+"""Jobs are not tracked by the collector and hold no cycles, so it has little to find and much to look at."""
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """How soon the busy event loop lets the writer thread have its turn: at Python's 5 ms a commit takes twice as long."""
@@ -71,6 +75,7 @@ class Server:
             OSError: an address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
+        gc.set_threshold(*GC_THRESHOLDS)
         now = clock.now()
         self._storage = storage_for(
             self.config.storage_url, durability=self.config.durability, steady_ms=lambda: clock.now().steady
@@ -133,8 +138,9 @@ class Server:
         self._runtime.stop()
         for connection in list(self._connections):
             connection.drain()
-        deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
-        while (self._connections or not self._runtime.settled()) and asyncio.get_running_loop().time() < deadline:
+        clock_of_loop = asyncio.get_running_loop().time
+        deadline = clock_of_loop() + (FAILED_DRAIN_SECONDS if self.exit_code else DRAIN_SECONDS)
+        while (self._connections or not self._runtime.settled()) and clock_of_loop() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.abort()
