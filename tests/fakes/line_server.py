@@ -55,7 +55,7 @@ class LineServer:
         self._path = path
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._guard = threading.Lock()
+        self._guard = threading.Condition()
         self._came: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self.requests: list[Request] = []
         self.connections = 0
@@ -97,8 +97,9 @@ class LineServer:
         return self._came.get(timeout=timeout_s)
 
     def send(self, data: bytes) -> None:
-        """Say something to every connection, unasked."""
+        """Say something to every connection, unasked; waits until there is one."""
         with self._guard:
+            assert self._guard.wait_for(lambda: self._open, 10), "nobody has connected"
             for connection in self._open:
                 connection.sendall(data)
 
@@ -135,6 +136,7 @@ class LineServer:
             with self._guard:
                 self._open.append(connection)
                 self.connections += 1
+                self._guard.notify_all()
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:

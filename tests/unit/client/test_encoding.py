@@ -87,7 +87,11 @@ def test_what_json_cannot_say() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -102,20 +106,24 @@ def test_the_server_reads_what_was_said(value: object, queue: str, priority: int
     assert (json.loads(bytes(read.data)), read.queue, read.priority) == (value, queue, priority)
 
 
-def test_all_lean_requests_are_read_by_the_server() -> None:
-    """Each request of this module is the protocol's own, with nothing lost but defaults."""
-    read = Decoder(requests.AnyRequest).decode
-    for lean in (
+@pytest.mark.parametrize(
+    "lean",
+    [
         encoding.Push(queue="q", data=1, tags=["a"], depends_on=[1], job_id="j"),
         encoding.PushBatch(queue="q", jobs=[]),
         encoding.Pull(queue="q", timeout=0),
         encoding.PullBatch(queue="q", count=3),
-        encoding.Ack(id=1, result={"a": 1}, token="t"),
+        encoding.Ack(id=1, token="t"),
+        encoding.Ack(id=1, result={"a": 1}),
         encoding.AckBatch(ids=[1], tokens=["t"], results=[None]),
         encoding.Fail(id=1, error="why"),
         encoding.Progress(id=1, progress=50),
         encoding.Cron(name="n", queue="q", schedule="*/5"),
-    ):
-        line = encode(lean)
-        understood = json.loads(encode(read(line)))
-        assert {name: understood[name] for name in json.loads(line)} == json.loads(line)
+    ],
+    ids=lambda lean: type(lean).__name__,
+)
+def test_the_server_reads_every_lean_request(lean: Struct) -> None:
+    """Each request of this module is the protocol's own, with nothing lost but defaults."""
+    line = encode(lean)
+    understood = json.loads(encode(Decoder(requests.AnyRequest).decode(line)))
+    assert {name: understood[name] for name in json.loads(line)} == json.loads(line)
