@@ -150,16 +150,16 @@ class Dispatch:
         ids = ready.take(count)
         if not ready.tombstones:
             return ids
-        state = self._jobs.state
-        waiting: dict[int, None] = {}
+        state, left = self._jobs.state, ready.left
+        waiting: list[int] = []
         while True:
             for id in ids:
-                if state(id) == WAITING and id not in waiting:
-                    waiting[id] = None
+                if state(id) == WAITING and id not in left:
+                    waiting.append(id)
                 else:
-                    ready.skipped(1)
+                    ready.skipped(id)
             if len(waiting) == count:
-                return list(waiting)
+                return waiting
             ids = ready.take(count - len(waiting))
             assert ids, "the line holds fewer jobs than are waiting"
 

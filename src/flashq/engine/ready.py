@@ -4,8 +4,9 @@ A lane per priority; a heap says which lane is served. A lane holds *runs* where
 (a pushed batch is one run, however long) and plain ids elsewhere, so a million waiting jobs of a uniform batch
 cost a few objects.
 
-Nothing is removed from the middle: whoever takes a job out of its line says `discard`, and the taker of the ids
-skips those that are no longer waiting. When such tombstones outnumber the jobs, `rebuild` drops them.
+Nothing is removed from the middle: whoever takes a job out of its line says `discard`, or `leave` if it may wait
+again, and the taker of the ids skips those that are no longer waiting or have `left`. When such tombstones
+outnumber the jobs, `rebuild` drops them.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ _Entry = int | list[int]
 class Ready:
     """The line of one queue. Knows ids and priorities, not jobs."""
 
-    __slots__ = ("_heap", "_lanes", "length", "tombstones")
+    __slots__ = ("_heap", "_lanes", "left", "length", "tombstones")
 
     def __init__(self) -> None:
         self._lanes: dict[int, deque[_Entry]] = {}
@@ -28,6 +29,8 @@ class Ready:
         """Ids in the line, tombstones included."""
         self.tombstones = 0
         """Ids in the line that somebody said are no longer waiting."""
+        self.left: dict[int, int] = {}
+        """How many of an id's entries, the foremost ones, are tombstones although it may be waiting again."""
 
     def put(self, priority: int, id: int) -> None:
         """Add one id at the end of its priority's lane."""
@@ -101,9 +104,17 @@ class Ready:
         """``count`` ids of the line are no longer waiting; whoever takes them will skip them."""
         self.tombstones += count
 
-    def skipped(self, count: int) -> None:
-        """``count`` ids that were taken turned out to be tombstones."""
-        self.tombstones -= count
+    def leave(self, id: int) -> None:
+        """``id`` is no longer waiting, but may wait again before its entry is met: that one will be skipped."""
+        self.tombstones += 1
+        self.left[id] = self.left.get(id, 0) + 1
+
+    def skipped(self, id: int) -> None:
+        """``id`` was taken and turned out to be a tombstone."""
+        self.tombstones -= 1
+        entries = self.left.pop(id, 0)
+        if entries > 1:
+            self.left[id] = entries - 1
 
     @property
     def crowded(self) -> bool:
@@ -112,11 +123,14 @@ class Ready:
 
     def rebuild(self, waiting: Callable[[int], bool]) -> None:
         """Drop every tombstone; ``waiting`` tells which ids stay."""
-        lanes = {priority: [id for id in _ids(lane) if waiting(id)] for priority, lane in self._lanes.items()}
+        lanes, left = self._lanes, self.left
         self.__init__()  # type: ignore[misc]
-        for priority, ids in lanes.items():
-            for id in ids:
-                self.put(priority, id)
+        for priority, lane in lanes.items():
+            for id in _ids(lane):
+                if left.get(id):
+                    left[id] -= 1
+                elif waiting(id):
+                    self.put(priority, id)
 
     def ids(self) -> list[int]:
         """Every id in the order in which it would be taken, tombstones included; for checks and tests."""

@@ -176,11 +176,14 @@ class Settle:
             slot = id & MASK
             if chunk is None or chunk.state[slot] != ACTIVE or chunk.lease[slot].token != token:
                 continue
+            expiry = expires_at(self._jobs, id)
+            if expiry and expiry <= now.wall:
+                self.drop([id], "expired", now)
+                continue
             extra = self._jobs.extra(id)
             extra.returns += 1
             options = chunk.options[slot]
-            expiry = expires_at(self._jobs, id)
-            if extra.returns > self._max_returns or (expiry and expiry <= now.wall):
+            if extra.returns > self._max_returns:
                 self._end_attempt(id, chunk, slot, "Handed back too often", now)
                 continue
             self._end_lease_of(id, chunk, slot)
@@ -388,7 +391,7 @@ class Settle:
         full = needs_slot and 0 < queue.limits.concurrency <= queue.counts[ACTIVE]
         if state != WAITING or name is None or not fence < name < (self._epoch, 0) or id >= self._first_id or full:
             raise StaleAttempt(f"Stale attempt for job {id}")
-        queue.ready.discard()
+        queue.ready.leave(id)
         self._queues.move(queue, WAITING, ACTIVE)
         lease = self._dispatch.lease(now.wall, token, chunk.options[slot].timeout, None, now)
         lease.ids, lease.open = [id], 1
@@ -413,7 +416,9 @@ class Settle:
         elif state == DELAYED:
             self._clocks.delays.stale()
         elif state == ACTIVE:
-            self._settled(chunk.lease[slot])
+            lease = chunk.lease[slot]
+            if lease is not None:  # else its attempt has just ended
+                self._settled(lease)
         elif state == WAITING_CHILDREN:
             self._graph.drop(id)
         elif state == FAILED:

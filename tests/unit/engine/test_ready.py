@@ -61,6 +61,31 @@ def test_tombstones_are_counted() -> None:
     assert ready.length == 3
 
 
+def test_an_id_that_left_and_came_back_counts_once() -> None:
+    """Its old entries are tombstones, as many as it left; only the newest one stands for it."""
+    ready = Ready()
+    ready.put_run(0, 1, 3)
+    for _ in range(2):
+        ready.leave(1)
+        ready.put(0, 1)
+    assert (ready.ids(), ready.tombstones, ready.left) == ([1, 2, 1, 1], 2, {1: 2})
+    ready.skipped(1)
+    assert (ready.tombstones, ready.left) == (1, {1: 1})
+    ready.skipped(1)
+    assert (ready.tombstones, ready.left) == (0, {})
+
+
+def test_rebuilding_keeps_the_newest_place_of_an_id_that_came_back() -> None:
+    """The old ones go, as do all other tombstones."""
+    ready = Ready()
+    ready.put_run(0, 1, 4)
+    ready.leave(1)
+    ready.put(0, 1)
+    ready.discard()
+    ready.rebuild(lambda id: id != 3)
+    assert (ready.ids(), ready.length, ready.tombstones, ready.left) == ([2, 1], 2, 0, {})
+
+
 def test_a_line_of_tombstones_is_rebuilt() -> None:
     """Once tombstones are most of a long line, rebuilding leaves only those who wait, in their order."""
     ready = Ready()
