@@ -22,6 +22,7 @@ from typing import Any, Final
 
 MEMORY: Final = "memory://"
 READY: Final = re.compile(r"flashq \S+ ready on (\S+):(\d+), durability (.+)\n")
+COMMAND: Final = (sys.executable, "-m", "flashq", "serve")
 START_SECONDS: Final = 30
 ANSWER_SECONDS: Final = 20
 
@@ -153,7 +154,6 @@ class ServerProcess:
         url: str | None = None,
         environment: dict[str, str] | None = None,
         before: Sequence[str] = (),
-        limits: dict[int, int] | None = None,
         unix: bool = False,
     ) -> None:
         """Nothing runs until `start`.
@@ -163,7 +163,6 @@ class ServerProcess:
             url: DATABASE_URL; None = the default, SQLite in the folder.
             environment: more variables; nothing is inherited from the environment of the tests.
             before: words in front of the command, such as strace and its options.
-            limits: RLIMIT_... -> value, for the server only.
             unix: listen on a Unix socket as well.
         """
         self.folder = folder
@@ -174,7 +173,6 @@ class ServerProcess:
         self.mode = ""
         self.start_seconds = 0.0
         self._before = before
-        self._limits = limits or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {"PATH": os.environ.get("PATH", ""), "PYTHONUNBUFFERED": "1", "DATA_DIR": str(self.data)}
         self.environment["PORT"] = "0"
@@ -204,12 +202,11 @@ class ServerProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._before, sys.executable, "-m", "flashq", "serve"],
+                [*self._before, *COMMAND],
                 env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=self._set_limits if self._limits else None,
             )
 
     def await_ready(self, began: float) -> None:
@@ -300,6 +297,10 @@ class ServerProcess:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * resource.getpagesize()
 
+    def limit_file_size(self, most: int) -> None:
+        """From now on no file of the server may grow beyond ``most`` bytes: its disk is full."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, most))
+
     def open_files(self) -> int:
         """Descriptors that it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
@@ -307,9 +308,3 @@ class ServerProcess:
     def _close_pipe(self) -> None:
         if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
-
-    def _set_limits(self) -> None:
-        for limit, value in self._limits.items():
-            resource.setrlimit(limit, (value, value))
-        if resource.RLIMIT_FSIZE in self._limits:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
