@@ -222,6 +222,19 @@ def test_a_completed_event_carries_the_result(bench: Bench) -> None:
     ]
 
 
+def test_an_ack_frees_what_the_job_held(bench: Bench) -> None:
+    """Its key, its children and its slot."""
+    bench.engine.control.set_concurrency(bench.queue(), 1, bench.now)
+    id, other = bench.push(unique_key="k", ttl=60_000), bench.push()
+    child = bench.push("children", depends_on=[id])
+    bench.pull_one()
+    bench.park("ann")
+    bench.ack(id)
+    assert bench.state(child) == "waiting"
+    assert bench.delivered() == [("ann", [other])]
+    assert bench.admit(unique_key="k")[0] == child + 1
+
+
 # --- fail ---
 
 
@@ -388,6 +401,63 @@ def test_a_timeout_frees_its_slot(bench: Bench) -> None:
     bench.park("ann")
     bench.pass_time(100)
     assert bench.delivered() == [("ann", [2])]
+
+
+def test_a_renewed_lease_ends_later(bench: Bench) -> None:
+    """Its timer looks again at the time to which it was renewed."""
+    id = bench.push()
+    bench.pull_one()
+    bench.pass_time(LEASE - 1)
+    bench.engine.control.heartbeat(id, None, bench.now)
+    bench.pass_time(LEASE - 1)
+    assert bench.state(id) == "active"
+    bench.pass_time(1)
+    assert bench.state(id) == "delayed"
+
+
+def test_one_job_of_a_delivery_is_renewed_by_itself(bench: Bench) -> None:
+    """The others keep their time, and all keep their token."""
+    bench.push_batch({}, {}, {})
+    token = bench.pull(count=3)[0].token
+    bench.pass_time(1_000)
+    for _ in range(2):
+        bench.engine.control.heartbeat(2, None, bench.now)
+    bench.pass_time(LEASE - 1_000)
+    assert bench.states(1, 2, 3) == ["delayed", "active", "delayed"]
+    assert token is not UNSET
+    assert not bench.ack(2, token)
+
+
+def test_an_ended_lease_is_left_alone(bench: Bench) -> None:
+    """Its timer may come late; nothing happens then."""
+    bench.push()
+    bench.pull_one()
+    (entry,) = bench.engine.clocks.leases.entries()
+    bench.ack(1)
+    bench.engine.settle.lease_over(entry[2], bench.now)
+    assert bench.state(1) == "completed"
+
+
+def test_a_workers_score(bench: Bench) -> None:
+    """Every attempt that it ended counts, and how many of them failed."""
+    worker = bench.hello()
+    bench.push_batch(*[{"timeout": 100}] * 4)
+    bench.pull(count=4, worker=worker)
+    bench.ack(1)
+    bench.fail(2)
+    bench.pass_time(100)
+    assert (worker.active, worker.processed, worker.failed) == (0, 4, 3)
+
+
+def test_the_end_of_a_lease_meets_jobs_that_are_gone(bench: Bench) -> None:
+    """Chunks that no longer exist are no obstacle."""
+    first = bench.push(timeout=100)
+    bench.engine.jobs.next_id = bench.memory.next_id = 5_000
+    second = bench.push(timeout=100)
+    bench.pull(count=2)
+    bench.cancel(first)
+    bench.pass_time(100)
+    assert bench.states(first, second) == ["unknown", "delayed"]
 
 
 # --- hand back ---
