@@ -1,47 +1,64 @@
 """``flashq serve``: the server. The only file of the command line that knows the server."""
 
-import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from flashq import __version__
-from flashq.config import VARIABLES, ConfigError, from_environment
+from flashq.cli.reach import Local, Misconfigured, Wishes
+from flashq.config import VARIABLES, Config, ConfigError, from_environment
 from flashq.server.app import Server
 from flashq.server.lifecycle import run
 
-_EPILOG = "\b\nEnvironment:\n" + "\n".join(f"  {name:22} {text}" for name, text in VARIABLES.items())
+_EPILOG: Final = (
+    "\b\nEnvironment (an option goes before its variable):\n"
+    + "\n".join(f"  {name:22} {text}" for name, text in VARIABLES.items())
+    + "\n\n\b\nExit codes:\n"
+    + "\n".join(
+        (
+            "    0  stopped by SIGTERM or Ctrl-C; everything that was confirmed is kept",
+            "    1  could not start: a setting, an address or the database; nothing was changed",
+            "   70  an invariant did not hold; the data on disk is sound up to what was confirmed",
+            "   74  the disk or database failed; restart it when that is repaired",
+        )
+    )
+)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(cls=Local, epilog=_EPILOG)
 @click.option("--host", help="Listen address; 127.0.0.1 unless asked otherwise.")
-@click.option("--port", type=int, help="TCP port; 0 takes any free one.")
+@click.option("--port", type=int, help="TCP port, 6789 unless asked otherwise; 0 takes any free one.")
 @click.option("--unix-socket", help="Listen on this path as well.")
-@click.option("--data-dir", help="Folder for the database.")
-@click.option("--database-url", help="sqlite:///PATH or memory://.")
+@click.option("--data-dir", help="Folder for the database; flashq-data unless asked otherwise.")
+@click.option("--database-url", help="sqlite:///PATH or memory://; unless asked otherwise, flashq.db in that folder.")
 @click.option("--durability", help="full (the default) or relaxed.")
-@click.option("--quiet", is_flag=True, help="No banner.")
-def serve(*, quiet: bool, **given: Any) -> None:  # noqa: ANN401  # one word of the environment each
+@click.option("--quiet", is_flag=True, help="Do not say when the server is ready.")
+@click.pass_obj
+def serve(wishes: Wishes, /, *, quiet: bool, **given: Any) -> int:  # noqa: ANN401  # one word of the environment each
     r"""Run the server in the foreground until SIGTERM or Ctrl-C.
 
     \b
-    Example:
+    Examples:
       flashq serve --port 6789 --data-dir ./flashq-data
+      flashq serve --database-url memory://     # keeps nothing
     """
     try:
         config = from_environment(**given)
     except ConfigError as error:
-        click.echo(f"flashq: {error}", err=True)
-        sys.exit(1)
+        raise Misconfigured(str(error)) from None
+    return run(config, lambda server: None if quiet else _say_ready(wishes, config, server))
 
-    def ready(server: Server) -> None:
-        if quiet:
-            return
-        host, port = server.address
-        memory = config.storage_url == "memory://"
-        mode = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {config.storage_url}"
-        click.echo(f"flashq {__version__} ready on {host}:{port}, durability {mode}")
-        sys.stdout.flush()
 
-    sys.exit(run(config, ready))
-
+def _say_ready(wishes: Wishes, config: Config, server: Server) -> None:
+    host, port = server.address
+    memory = config.storage_url == "memory://"
+    kept = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {config.storage_url}"
+    wishes.show.done(
+        f"flashq {__version__} ready on {host}:{port}, durability {kept}",
+        version=__version__,
+        host=host,
+        port=port,
+        unix_socket=config.unix_socket or None,
+        durability="none" if memory else config.durability,
+        storage=config.storage_url,
+    )

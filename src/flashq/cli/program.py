@@ -1,0 +1,120 @@
+"""The program ``flashq``: its verbs put together, and every way a verb may end turned into a line and an exit code.
+
+Nobody who types a command should meet a traceback: an error that a user can cause is told in one line that says what
+is wrong. What is left over is a fault of the program and may look like one.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from flashq import __version__
+from flashq.cli import exits
+from flashq.cli.bench import bench
+from flashq.cli.cron import cron
+from flashq.cli.deadletters import dlq
+from flashq.cli.jobs import jobs, pull
+from flashq.cli.push import push
+from flashq.cli.queues import queues
+from flashq.cli.reach import Misconfigured, Noun, Wishes
+from flashq.cli.watch import events, metrics, ping, stats, workers
+from flashq.errors import FlashQError
+
+_EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {text}" for code, text in exits.LEGEND.items())
+
+
+class Program(Noun):
+    """The whole command line.
+
+    ``serve`` is loaded only when it is asked for: it is the one verb that needs the server's packages, which a machine
+    with workers alone has not, and whose loading would cost every other verb as much time as its work.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's own signature
+        """The verbs, the server's first."""
+        return ["serve", *(name for name in self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A verb by its name."""
+        return _serve() if cmd_name == "serve" else super().get_command(ctx, cmd_name)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # click's own signature
+        """Run a command line and exit."""
+        wishes = Wishes()
+        kwargs |= {"standalone_mode": False, "obj": wishes}
+        try:
+            code = super().main(*args, **kwargs)
+            sys.stdout.flush()
+        except (click.ClickException, click.Abort, FlashQError, OSError, UnicodeError) as error:
+            code = _tell(wishes, error)
+        sys.exit(code if isinstance(code, int) else exits.OK)
+
+
+def _tell(wishes: Wishes, error: Exception) -> int:
+    """Say what went wrong; gives the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return exits.USAGE
+    sentence, word, code = _explain(error)
+    notes = [*getattr(error, "__notes__", ()), *getattr(error.__cause__, "__notes__", ())]
+    wishes.show.complain("; ".join([sentence, *notes]), word, refusal=code == exits.REFUSED)
+    return code
+
+
+def _explain(error: Exception) -> tuple[str, str, int]:
+    """An error as a sentence, a word for programs, and an exit code."""
+    match error:
+        case click.UsageError():
+            hint = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
+            return f"{error.format_message().rstrip('.')}{hint}", "usage", exits.USAGE
+        case click.ClickException():
+            word = "nothing" if error.exit_code == exits.NOTHING else "configuration"
+            return error.format_message(), word, error.exit_code
+        case click.Abort():
+            return "interrupted", "interrupted", exits.INTERRUPTED
+        case FlashQError():
+            return f"{error}", error.code, exits.exit_code(error)
+        case UnicodeError():
+            return "arguments must be UTF-8", "usage", exits.USAGE
+    return f"{error}", "os_error", exits.FAILED
+
+
+@click.group(cls=Program, epilog=_EPILOG)
+@click.version_option(__version__, prog_name="flashq")
+def program() -> None:
+    r"""A job queue server that needs nothing else, and everything to look after it.
+
+    \b
+    Example:
+      flashq serve                                 # in one terminal
+      flashq push emails '{"to": "ada@example.org"}'   # in another
+      flashq pull emails --ack
+
+    The options below may also stand behind the verb.
+    """
+
+
+def _serve() -> click.Command:
+    try:
+        command: click.Command = import_module("flashq.cli.serve").serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("flashq"):
+            raise
+        return _missing(error.name)
+    return command
+
+
+def _missing(package: str) -> click.Command:
+    """What stands in for ``serve`` where the server's packages are not installed."""
+
+    def refuse(**_: object) -> None:
+        raise Misconfigured(f"{package} is not installed: install flashq-server with its extra [server]")
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command("serve", callback=refuse, context_settings=settings, help="Run the server (not installed).")
+
+
+for _verb in (ping, push, pull, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
+    program.add_command(_verb)
