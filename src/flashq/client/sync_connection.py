@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from random import random
 from typing import Final
 
@@ -403,7 +404,9 @@ class SyncConnection:
         """Connect, again and again until it works or the time is up."""
         allowed = [ms for ms in (timeout_ms, self._connect_timeout_ms) if ms is not None]
         limit = _now_ms() + min(allowed) if allowed else NEVER
-        pause_ms = self._backoff.delay_ms(random())  # noqa: S311 - spreads clients, guards nothing
+        # Each thread counts its own attempts: together they would be taken for a server that is long gone.
+        backoff = copy(self._backoff)
+        pause_ms = backoff.delay_ms(random())  # noqa: S311 - spreads clients, guards nothing
         while True:
             self._woken.wait(pause_ms / 1000)
             if self._closed:
@@ -411,8 +414,8 @@ class SyncConnection:
             try:
                 wire = self._dial(limit, self._auth, self._hello)
             except (OSError, ConnectionLost, CallTimeout) as error:
-                self._backoff.failed()
-                pause_ms = self._backoff.delay_ms(random())  # noqa: S311
+                backoff.failed()
+                pause_ms = backoff.delay_ms(random())  # noqa: S311
                 if _now_ms() + pause_ms >= limit:
                     raise self._unreachable(error) from error
             else:

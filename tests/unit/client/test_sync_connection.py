@@ -196,6 +196,18 @@ def test_a_server_that_comes_a_little_later(closing: Any) -> None:
     assert outcome == [OK]
 
 
+def test_threads_do_not_add_up_their_failures(closing: Any) -> None:
+    """Eight threads that look for a server each wait as one would, not as after eight times as many failures."""
+    with LineServer() as server:
+        port = server.port
+    connection = closing(f"flashq://127.0.0.1:{port}", connect_timeout_ms=50)
+    running = [in_thread(connection.ask, PING, 5000) for _ in range(8)]
+    for thread, outcome in running:
+        thread.join()
+        assert isinstance(outcome[0], Unreachable)
+    assert not connection._backoff.failures
+
+
 def test_the_token_is_presented_first(closing: Any) -> None:
     """Every connection begins with AUTH when a token is known."""
     with LineServer() as server:
@@ -302,14 +314,19 @@ def test_closing_wakes_who_waits(closing: Any) -> None:
         connection.close()
 
 
-def test_closing_wakes_who_connects() -> None:
+def test_closing_wakes_who_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that still tries to connect when the client is closed does not try on."""
-    with LineServer() as server:
-        port = server.port
-    connection = SyncConnection(Address(port=port), None)
+    tried = threading.Event()
+
+    def nobody(*_: object, **__: object) -> None:
+        tried.set()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(sync_connection.socket, "create_connection", nobody)
+    monkeypatch.setattr(sync_connection, "random", lambda: 1.0)
+    connection = SyncConnection(Address(), None)
     thread, outcome = in_thread(connection.ask, PING, None)
-    while not connection._backoff.failures:
-        pass
+    tried.wait(5)
     connection.close()
     thread.join(5)
     assert not thread.is_alive()

@@ -1,0 +1,404 @@
+"""What every client must do against a real server: one list of cases for async and sync, over TCP and Unix sockets.
+
+Each case gets a client (a plain one with awaitable methods) and a queue's name of its own, so that all of them share
+one server. They prove the commands of the wire contract as a user of the client meets them.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from msgspec import Raw
+
+from flashq import (
+    BadRequest,
+    CallTimeout,
+    Duplicate,
+    JobSpec,
+    NotActive,
+    NotFound,
+    StaleAttempt,
+    TooLarge,
+)
+
+Case = Callable[[Any, str], Awaitable[None]]
+
+CASES: Final[list[Case]] = []
+
+
+def case(check: Case) -> Case:
+    """Put a case on the list."""
+    CASES.append(check)
+    return check
+
+
+@dataclass
+class Mail:
+    """A payload of a program's own type."""
+
+    to: str
+    copies: int = 1
+
+
+async def pulled(client: Any, queue: str) -> Any:
+    """A job that must be there."""
+    job = await client.pull(queue, timeout=5000)
+    assert job is not None
+    return job
+
+
+@case
+async def a_job_goes_through(client: Any, queue: str) -> None:
+    """Push, pull, ack: the payload arrives, the state follows, the result can be asked for."""
+    id = await client.push(queue, {"to": "ada"}, priority=3, tags=["a", "b"], max_attempts=5, backoff=10)
+    assert await client.state(id) == "waiting"
+    job = await pulled(client, queue)
+    assert (job.id, job.queue, job.data, job.priority, job.tags) == (id, queue, {"to": "ada"}, 3, ["a", "b"])
+    assert (job.attempts, job.max_attempts, job.backoff) == (0, 5, 10)
+    assert job.token
+    assert await client.state(job) == "active"
+    await client.ack(job, {"sent": True})
+    assert await client.state(id) == "completed"
+    assert await client.result(id) == {"sent": True}
+    done = await client.job(id)
+    assert (done.id, done.state, done.data) == (id, "completed", {"to": "ada"})
+
+
+@case
+async def payloads_come_back_as_they_were(client: Any, queue: str) -> None:
+    """Any JSON value, a type of one's own, and JSON already written, byte for byte."""
+    written = b'{"b":1.0, "a" : [1e2,"\\u00e9"]}'
+    for payload, seen in (
+        (None, None),
+        ("é\n", "é\n"),
+        ([1, 2.5], [1, 2.5]),
+        (Mail("ada"), {"to": "ada", "copies": 1}),
+    ):
+        await client.push(queue, payload)
+        job = await pulled(client, queue)
+        assert job.data == seen
+        await client.ack(job)
+    assert job.decode(Mail) == Mail("ada")
+    await client.push(queue, Raw(written))
+    job = await pulled(client, queue)
+    assert job.raw == written
+    await client.ack(job, Raw(b"[ 1 ]"))
+    assert await client.result(job) == [1]
+
+
+@case
+async def large_payloads(client: Any, queue: str) -> None:
+    """A payload near its limit goes through; one above is refused, and the connection stays."""
+    await client.push(queue, "x" * 1_000_000)
+    job = await pulled(client, queue)
+    assert len(job.data) == 1_000_000
+    await client.ack(job)
+    with pytest.raises(TooLarge, match="too large"):
+        await client.push(queue, "x" * 1_100_000)
+    await client.ping()
+
+
+@case
+async def batches(client: Any, queue: str) -> None:
+    """Many jobs in, many out, many acknowledged, results aligned."""
+    ids = await client.push_batch(queue, [{"n": n} for n in range(100)])
+    assert len(ids) == 100
+    assert ids == sorted(ids)
+    jobs = await client.pull_batch(queue, 100, timeout=5000)
+    assert [job.id for job in jobs] == ids
+    assert [job.data["n"] for job in jobs] == list(range(100))
+    acked = await client.ack_batch(jobs, [job.data["n"] * 2 for job in jobs])
+    assert (acked.count, acked.stale) == (100, [])
+    assert await client.result(ids[7]) == 14
+    assert await client.pull_batch(queue, 5, timeout=0) == []
+
+
+@case
+async def batches_of_specs(client: Any, queue: str) -> None:
+    """Options go with each job of a batch; one bad job refuses all; known keys and ids are told."""
+    with pytest.raises(BadRequest):
+        await client.push_batch(queue, [JobSpec(data=1), JobSpec(data=2, depends_on=[2**53 - 1])])
+    assert await client.pull(queue, timeout=0) is None
+    name = f"{queue}-known"
+    first = await client.push_batch(queue, [JobSpec(data="low"), JobSpec(data="high", priority=9), "plain"])
+    assert [(await pulled(client, queue)).data for _ in first] == ["high", "low", "plain"]
+    ids = await client.push_batch(queue, [JobSpec(data=1, unique_key=name), JobSpec(data=2, job_id=name)])
+    again = await client.push_batch(queue, [JobSpec(data=1, unique_key=name), JobSpec(data=2, job_id=name)])
+    assert again == ids
+    assert (again.duplicates, again.replayed) == ([0], [1])
+    assert (ids.duplicates, ids.replayed) == ([], [])
+
+
+@case
+async def pulls_wait(client: Any, queue: str) -> None:
+    """A pull on an empty queue waits for a job, or for its time; other calls go on meanwhile."""
+    assert await client.pull(queue, timeout=0) is None
+    assert await client.pull(queue, timeout=20) is None
+    waiting = asyncio.ensure_future(client.pull(queue))
+    waiting_batch = asyncio.ensure_future(client.pull_batch(f"{queue}-b", 5, timeout=10_000))
+    for _ in range(10):
+        await client.ping()
+    assert not waiting.done()
+    id = await client.push(queue, 1)
+    assert (await waiting).id == id
+    await client.push(f"{queue}-b", 2)
+    assert [job.data for job in await waiting_batch] == [2]
+
+
+@case
+async def delays_and_priorities(client: Any, queue: str) -> None:
+    """A delayed job waits and hides nobody; a higher priority comes first."""
+    delayed = await client.push(queue, "later", delay=150)
+    assert await client.state(delayed) == "delayed"
+    await client.push(queue, "low")
+    await client.push(queue, "high", priority=5)
+    assert [(await pulled(client, queue)).data for _ in range(3)] == ["high", "low", "later"]
+
+
+@case
+async def failures(client: Any, queue: str) -> None:
+    """A failed job is tried again, then lies with the dead letters, from where it can be run or removed."""
+    id = await client.push(queue, 1, max_attempts=2, backoff=0)
+    await client.fail(await pulled(client, queue), "first")
+    job = await pulled(client, queue)
+    assert (job.attempts, job.progress_msg) == (1, "first")
+    await client.fail(job, "second")
+    assert await client.state(id) == "failed"
+    dead = await client.dead_letters(queue)
+    assert [(each.id, each.state, each.progress_msg) for each in dead] == [(id, "failed", "second")]
+    assert await client.retry_dead_letters(queue, id) == 1
+    assert (await pulled(client, queue)).attempts == 0
+    assert await client.retry_dead_letters(queue) == 0
+    await client.fail(id)
+    await client.fail(await pulled(client, queue))
+    assert await client.dead_letters(queue, 1) != []
+    assert await client.purge_dead_letters(queue) == 1
+    assert await client.dead_letters(queue) == []
+
+
+@case
+async def errors_have_names(client: Any, queue: str) -> None:
+    """Each refusal is its own exception with the server's sentence."""
+    with pytest.raises(BadRequest, match="Queue name cannot be empty"):
+        await client.push("", 1)
+    with pytest.raises(NotFound, match="Job 9007199254740991 not found"):
+        await client.ack(2**53 - 1)
+    with pytest.raises(NotFound):
+        await client.get_progress(2**53 - 1)
+    id = await client.push(queue, 1, unique_key="k")
+    with pytest.raises(Duplicate, match="Duplicate job with key: k") as duplicate:
+        await client.push(queue, 2, unique_key="k")
+    assert duplicate.value.id == id
+    with pytest.raises(NotActive):
+        await client.ack(id)
+    with pytest.raises(NotActive):
+        await client.progress(id, 5)
+    assert await client.job(2**53 - 1) is None
+    assert await client.state(2**53 - 1) == "unknown"
+    assert await client.result(2**53 - 1) is None
+
+
+@case
+async def attempts_are_fenced(client: Any, queue: str) -> None:
+    """A token that is not the live attempt's changes nothing; the same ack twice is fine."""
+    await client.push(queue, 1, backoff=0)
+    first = await pulled(client, queue)
+    await client.fail(first)
+    second = await pulled(client, queue)
+    for call in (client.ack(first), client.fail(first), client.progress(first, 1), client.heartbeat(first)):
+        with pytest.raises(StaleAttempt, match="Stale attempt"):
+            await call
+    assert (await client.ack_batch([first])).stale == [first.id]
+    await client.heartbeat(second)
+    await client.ack(second, "done")
+    await client.ack(second, "again")
+    assert await client.result(second) == "done"
+
+
+@case
+async def progress(client: Any, queue: str) -> None:
+    """What a worker says of its progress can be asked for, also after the end."""
+    await client.push(queue, 1)
+    job = await pulled(client, queue)
+    await client.progress(job, 40, "almost half")
+    seen = await client.get_progress(job)
+    assert (seen.id, seen.progress, seen.message) == (job.id, 40, "almost half")
+    await client.progress(job, 200)
+    await client.ack(job)
+    assert (await client.get_progress(job.id)).progress == 100
+
+
+@case
+async def ids_of_ones_own(client: Any, queue: str) -> None:
+    """A push with a job_id is the same push however often it is sent, and is found by it."""
+    mine = f"{queue}-mine"
+    id = await client.push(queue, {"n": 1}, job_id=mine)
+    assert await client.push(queue, {"n": 2}, job_id=mine) == id
+    found = await client.job_by_custom_id(mine)
+    assert (found.id, found.custom_id, found.data, found.state) == (id, mine, {"n": 1}, "waiting")
+    assert await client.job_by_custom_id(f"{mine}-not") is None
+
+
+@case
+async def safe_retry(client: Any, queue: str) -> None:
+    """Pushes that the client made safe are ordinary jobs with an id each."""
+    safe = client.with_options(safe_retry=True)
+    first, second = await safe.push(queue, 1), await safe.push(queue, 1)
+    assert first != second
+    job = await client.job(first)
+    assert job.custom_id
+    assert (await client.job_by_custom_id(job.custom_id)).id == first
+
+
+@case
+async def dependencies_and_cancelling(client: Any, queue: str) -> None:
+    """A child waits for its parents; a cancelled job is gone and says so."""
+    parent = await client.push(queue, "parent")
+    child = await client.push(queue, "child", depends_on=[parent])
+    assert await client.state(child) == "waiting-children"
+    assert (await client.job(child)).depends_on == [parent]
+    await client.ack(await pulled(client, queue))
+    assert (await pulled(client, queue)).id == child
+    await client.cancel(child)
+    with pytest.raises((NotActive, NotFound)):
+        await client.cancel(child)
+    with pytest.raises(NotActive):
+        await client.cancel(parent)
+
+
+@case
+async def settings_of_a_queue(client: Any, queue: str) -> None:
+    """Pause, rate limit and concurrency are set, shown, obeyed and taken back."""
+    await client.push_batch(queue, range(3))
+    await client.pause(queue)
+    assert await client.pull(queue, timeout=0) is None
+    await client.set_rate_limit(queue, 1000)
+    await client.set_concurrency(queue, 1)
+    shown = next(each for each in await client.queues() if each.name == queue)
+    assert (shown.paused, shown.rate_limit, shown.concurrency_limit, shown.pending) == (True, 1000, 1, 3)
+    await client.resume(queue)
+    job = await pulled(client, queue)
+    assert await client.pull(queue, timeout=0) is None
+    await client.clear_concurrency(queue)
+    await client.clear_rate_limit(queue)
+    assert len(await client.pull_batch(queue, 5, timeout=0)) == 2
+    await client.ack(job)
+    shown = next(each for each in await client.queues() if each.name == queue)
+    assert (shown.paused, shown.rate_limit, shown.concurrency_limit, shown.completed) == (False, None, None, 1)
+    with pytest.raises(BadRequest):
+        await client.set_rate_limit(queue, 0)
+
+
+@case
+async def schedules(client: Any, queue: str) -> None:
+    """Schedules are set, listed with their payload, replaced, fired and removed."""
+    await client.set_cron(queue, queue, "0 30 4 * * *", {"n": 1}, priority=2, timezone="Europe/Rome")
+    shown = next(each for each in await client.crons() if each.name == queue)
+    assert (shown.queue, shown.data, shown.priority, shown.timezone) == (queue, {"n": 1}, 2, "Europe/Rome")
+    assert shown.next_run > 0
+    assert shown.last_run is None
+    await client.set_cron(queue, queue, "*/1", {"n": 2})
+    assert (await pulled(client, queue)).data == {"n": 2}
+    await client.delete_cron(queue)
+    assert all(each.name != queue for each in await client.crons())
+    with pytest.raises(NotFound, match="Cron job not found"):
+        await client.delete_cron(queue)
+    with pytest.raises(BadRequest, match="Invalid"):
+        await client.set_cron(queue, queue, "not a schedule")
+
+
+@case
+async def figures(client: Any, queue: str) -> None:
+    """Statistics and metrics count what was done."""
+    before = await client.stats()
+    await client.push(queue, 1)
+    await client.push(queue, 1, delay=60_000)
+    await client.ack(await pulled(client, queue))
+    after = await client.stats()
+    assert after.completed == before.completed + 1
+    assert after.delayed == before.delayed + 1
+    metrics = await client.metrics()
+    assert metrics.total_pushed >= metrics.total_completed >= 1
+    assert any(each.name == queue for each in metrics.queues)
+
+
+@case
+async def pipelines(client: Any, queue: str) -> None:
+    """Thousands of calls in one go, all kinds mixed, each with its own outcome."""
+    async with client.pipeline(keep_errors=True) as p:
+        ids = [p.push(queue, {"n": n}) for n in range(3000)]
+        refused = p.ack(2**53 - 1)
+        stats = p.stats()
+    numbers = [each.result() for each in ids]
+    assert numbers == list(range(numbers[0], numbers[0] + 3000))
+    assert isinstance(refused.error, NotFound)
+    assert stats.result().queued >= 3000
+    jobs = list(itertools.chain.from_iterable([await client.pull_batch(queue, 1500, timeout=0) for _ in range(2)]))
+    async with client.pipeline() as p:
+        for job in jobs:
+            p.ack(job, job.data["n"])
+    assert await client.result(numbers[-1]) == 2999
+
+
+@case
+async def calls_at_the_same_time(client: Any, queue: str) -> None:
+    """Many calls at once each get their own answers."""
+
+    async def round_trip(n: int) -> bool:
+        id = await client.push(f"{queue}-{n}", n)
+        job = await client.pull(f"{queue}-{n}", timeout=5000)
+        await client.ack(job, n)
+        return bool(job.id == id and job.data == n and await client.result(id) == n)
+
+    assert all(await asyncio.gather(*(round_trip(n) for n in range(40))))
+
+
+@case
+async def events(client: Any, queue: str) -> None:
+    """A subscriber sees what happens to the jobs of his queues, and of no others."""
+    async with client.subscribe(queue) as watching:
+        await client.push(f"{queue}-other", 1)
+        id = await client.push(queue, {"n": 1}, max_attempts=1)
+        await client.fail(await pulled(client, queue), "why")
+        seen = [await watching.next(5000) for _ in range(3)]
+        assert [each.event_type for each in seen] == ["pushed", "active", "failed"]
+        assert {each.job_id for each in seen} == {id}
+        assert {each.queue for each in seen} == {queue}
+        assert seen[2].error == "why"
+        assert seen[0].timestamp > 0
+        await watching.add(f"{queue}-other", ["completed"])
+        await watching.drop(queue)
+        await client.push(queue, 1)
+        await client.ack(await pulled(client, f"{queue}-other"))
+        event = await watching.next(5000)
+        assert (event.event_type, event.queue) == ("completed", f"{queue}-other")
+        with pytest.raises(CallTimeout):
+            await watching.next(20)
+
+
+@case
+async def refused_subscriptions(client: Any, queue: str) -> None:
+    """A kind of event that does not exist is refused when subscribing."""
+    with pytest.raises(BadRequest):
+        async with client.subscribe(queue, ["no-such-event"]):
+            pass
+
+
+@case
+async def workers(client: Any, queue: str) -> None:
+    """A worker says hello, is listed with what it holds, keeps it alive, and gives it back when it leaves."""
+    await client.push(queue, 1)
+    await client.hello(queue, [queue], 4, host="here", pid=77)
+    job = await pulled(client, queue)
+    shown = next(each for each in await client.workers() if each.id == queue)
+    assert (shown.queues, shown.concurrency, shown.host, shown.pid, shown.active) == ([queue], 4, "here", 77, 1)
+    await client.beat(queue)
+    await client.bye(queue)
+    assert all(each.id != queue for each in await client.workers())
+    again = await pulled(client, queue)
+    assert (again.id, again.attempts) == (job.id, 0)
+    with pytest.raises(StaleAttempt):
+        await client.ack(job)
