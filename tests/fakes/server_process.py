@@ -221,7 +221,7 @@ class ServerProcess:
             piece = os.read(descriptor, 4096) if readable else b""
             if not piece:
                 self.kill()
-                raise AssertionError(f"the server did not start; it said {said!r} and {self.errors()!r}")
+                raise AssertionError(f"the server did not start; it said {said!r}\n{self.errors()[-1_000:]}")
             said += piece
         ready = READY.fullmatch(said.decode())
         assert ready is not None, said
@@ -266,7 +266,7 @@ class ServerProcess:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"the server did not end within {timeout_s} s: {self.errors()}") from None
+            raise AssertionError(f"the server did not end within {timeout_s} s\n{self.errors()[-1_000:]}") from None
         self._close_pipe()
         return code
 
