@@ -29,7 +29,7 @@ def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str],
         queue.counts[COMPLETED] = row.completed
         engine.queues.counts[COMPLETED] += row.completed
     engine.finished.drop(snapshot.dropped)
-    _Loader(engine).load(snapshot)
+    _Loader(engine, now.wall).load(snapshot)
     for cron in snapshot.crons:
         engine.crons.put(cron)
     return engine
@@ -38,8 +38,9 @@ def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str],
 class _Loader:
     """Puts jobs where they belong, one by one, and then into order."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wall: int) -> None:
         self._engine = engine
+        self._wall = wall
         self._jobs = engine.jobs
         self._lines: dict[tuple[Queue, int], list[int]] = {}
         self._dead: list[tuple[int, int]] = []
@@ -64,6 +65,8 @@ class _Loader:
 
     def _place(self, row: JobRow) -> None:
         engine, id, state = self._engine, row.id, row.state
+        if state == DELAYED and row.run_at <= self._wall:
+            state = WAITING  # ready since then, and in line before all that became ready later
         queue = engine.queues.make(row.queue)
         options = queue.options(row.priority, row.max_attempts, row.backoff, row.ttl, row.timeout)
         chunk = self._jobs.place(id, options, row.data, row.created_at, state)
