@@ -84,7 +84,7 @@ class Engine:
             self.control.worker_silent(worker, now)
         for _, id in clocks.expiries.due(now.wall, most):
             self.settle.expire(id, now)
-        for due, id in clocks.delays.due(now.wall, most):
+        for due, id in sorted(clocks.delays.due(now.wall, most)):  # of what falls due together, lower ids first
             self.intake.delay_over(id, due, now)
         self.control.fire_crons(now, self.settings.cron_slice)
         for due, queue in clocks.refills.due(now.steady, most):
