@@ -389,7 +389,10 @@ class Settle:
         fence = (extra.fence_epoch, extra.fence_serial) if extra else (0, 0)
         queue = chunk.options[slot].queue
         full = needs_slot and 0 < queue.limits.concurrency <= queue.counts[ACTIVE]
-        if state != WAITING or name is None or not fence < name < (self._epoch, 0) or id >= self._first_id or full:
+        # Of the boot before this one only: what an older boot gave out may have been given out again by that one, and
+        # a delivery that a crash ended is not remembered.
+        earlier = name is not None and name[0] == self._epoch - 1 and name > fence
+        if state != WAITING or not earlier or id >= self._first_id or full:
             raise StaleAttempt(f"Stale attempt for job {id}")
         queue.ready.leave(id)
         self._queues.move(queue, WAITING, ACTIVE)
