@@ -5,27 +5,40 @@ ask after every step. It reads everything and changes nothing; its cost is propo
 """
 
 from collections import Counter
+from itertools import compress
+from typing import Final
 
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import CHUNK_BITS, JOB_BYTES, MASK
+from flashq.engine.jobs import CHUNK, CHUNK_BITS, JOB_BYTES, MASK
 from flashq.engine.leases import Lease
 from flashq.engine.lifecycle import LIVE
 from flashq.engine.queue import Queue
 from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN
 
+_SLOTS: Final = range(CHUNK)
+
+# The jobs of each queue by their state.
+_Found = dict[Queue, dict[int, list[int]]]
+
 
 def check(engine: Engine) -> list[str]:
     """What is wrong, one sentence each; nothing when all is well."""
-    return [*_columns(engine), *_queues(engine), *_leases(engine), *_waits(engine), *_indexes(engine)]
+    found = _by_state(engine)
+    return [
+        *_columns(engine),
+        *_queues(engine, found),
+        *_leases(engine, found),
+        *_waits(engine, found),
+        *_indexes(engine, found),
+    ]
 
 
-def _by_state(engine: Engine) -> dict[Queue, dict[int, list[int]]]:
-    found: dict[Queue, dict[int, list[int]]] = {}
+def _by_state(engine: Engine) -> _Found:
+    found: _Found = {}
     for number, chunk in engine.jobs.chunks.items():
-        for slot, state in enumerate(chunk.state):
-            if state != UNKNOWN:
-                by_state = found.setdefault(chunk.options[slot].queue, {})
-                by_state.setdefault(state, []).append((number << CHUNK_BITS) + slot)
+        for slot in compress(_SLOTS, chunk.state):
+            by_state = found.setdefault(chunk.options[slot].queue, {})
+            by_state.setdefault(chunk.state[slot], []).append((number << CHUNK_BITS) + slot)
     return found
 
 
@@ -33,13 +46,13 @@ def _columns(engine: Engine) -> list[str]:
     wrong: list[str] = []
     size = 0
     for number, chunk in engine.jobs.chunks.items():
-        live = [slot for slot, state in enumerate(chunk.state) if state != UNKNOWN]
+        live = list(compress(_SLOTS, chunk.state))
         size += sum(len(chunk.data[slot]) + JOB_BYTES for slot in live)
         if chunk.live != len(live):
             wrong.append(f"chunk {number} counts {chunk.live} jobs and holds {len(live)}")
         if live and (number << CHUNK_BITS) + live[-1] >= engine.jobs.next_id:
             wrong.append(f"job {(number << CHUNK_BITS) + live[-1]} is not below the next id {engine.jobs.next_id}")
-        held = {slot for slot, lease in enumerate(chunk.lease) if lease is not None}
+        held = set(compress(_SLOTS, chunk.lease))
         due = {slot for slot in live if chunk.state[slot] in (ACTIVE, COMPLETED)}
         if held != due:
             wrong.append(f"chunk {number}: leases at slots {sorted(held ^ due)[:5]} do not fit the states")
@@ -48,12 +61,11 @@ def _columns(engine: Engine) -> list[str]:
     return wrong
 
 
-def _queues(engine: Engine) -> list[str]:
+def _queues(engine: Engine, found: _Found) -> list[str]:
     wrong: list[str] = []
-    found = _by_state(engine)
     totals: Counter[int] = Counter()
     for name, queue in engine.queues.by_name.items():
-        by_state = found.pop(queue, {})
+        by_state = found.get(queue, {})
         for state in (WAITING, DELAYED, ACTIVE, FAILED, WAITING_CHILDREN):
             totals[state] += queue.counts[state]
             if queue.counts[state] != len(by_state.get(state, ())):
@@ -75,17 +87,18 @@ def _queues(engine: Engine) -> list[str]:
         gone = queue.counts[COMPLETED] + queue.cancelled + queue.expired + queue.purged
         if queue.pushed != live + gone:
             wrong.append(f"{name}: {queue.pushed} pushed, {live} live and {gone} gone")
-    if found:
-        wrong.append(f"jobs of queues that are not known: {[queue.name for queue in found]}")
+    strangers = [queue.name for queue in found if engine.queues.by_name.get(queue.name) is not queue]
+    if strangers:
+        wrong.append(f"jobs of queues that are not known: {strangers}")
     if any(engine.queues.counts[state] != totals[state] for state in (*LIVE, COMPLETED)):
         wrong.append(f"totals {engine.queues.counts} are not the sums of the queues")
     return wrong
 
 
-def _leases(engine: Engine) -> list[str]:
+def _leases(engine: Engine, found: _Found) -> list[str]:
     wrong: list[str] = []
     held: Counter[Lease] = Counter()  # an active job without a lease is told by _columns
-    for by_state in _by_state(engine).values():
+    for by_state in found.values():
         for id in by_state.get(ACTIVE, ()):
             lease = engine.jobs.chunks[id >> CHUNK_BITS].lease[id & MASK]
             held[lease] += 1
@@ -102,7 +115,7 @@ def _leases(engine: Engine) -> list[str]:
     return wrong
 
 
-def _waits(engine: Engine) -> list[str]:
+def _waits(engine: Engine, found: _Found) -> list[str]:
     wrong: list[str] = []
     parked = sum(len(queue.waiters) for queue in engine.queues.by_name.values())
     if parked != engine.dispatch.parked():
@@ -111,7 +124,7 @@ def _waits(engine: Engine) -> list[str]:
         if queue.waiters and queue.counts[WAITING] and queue.limits.free:
             wrong.append(f"{name}: clients wait although jobs are ready")
     delayed = {(due, id) for due, _, id in engine.clocks.delays.entries()}
-    for by_state in _by_state(engine).values():
+    for by_state in found.values():
         wrong += [
             f"delayed job {id} has no timer"
             for id in by_state.get(DELAYED, ())
@@ -120,7 +133,7 @@ def _waits(engine: Engine) -> list[str]:
     return wrong
 
 
-def _indexes(engine: Engine) -> list[str]:
+def _indexes(engine: Engine, found: _Found) -> list[str]:
     wrong: list[str] = []
     jobs = engine.jobs
     keys = {(queue.name, key): id for queue in engine.queues.by_name.values() for key, id in queue.keys.items()}
@@ -136,15 +149,14 @@ def _indexes(engine: Engine) -> list[str]:
         wrong.append("the clients' own ids and their jobs differ")
     if any(jobs.state(id) == UNKNOWN for id in jobs.extras):
         wrong.append("there are extras of jobs that are forgotten")
-    found = _by_state(engine).values()
-    children = {id for by_state in found for id in by_state.get(WAITING_CHILDREN, ())}
+    children = {id for by_state in found.values() for id in by_state.get(WAITING_CHILDREN, ())}
     waiting = engine.graph.waiting()
     if children != waiting.keys():
         wrong.append(f"waiting children {sorted(children ^ waiting.keys())[:5]} are not those of the graph")
     for child, parents in waiting.items():
         if not parents or any(jobs.state(parent) not in LIVE for parent in parents):
             wrong.append(f"child {child} waits for parents that are over: {sorted(parents)[:5]}")
-    completed = {id for by_state in found for id in by_state.get(COMPLETED, ())}
+    completed = {id for by_state in found.values() for id in by_state.get(COMPLETED, ())}
     if completed != set(engine.finished.ids()):
         wrong.append("remembered completions and completed jobs differ")
     if not engine.finished.results.keys() <= completed:
