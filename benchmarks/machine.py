@@ -1,0 +1,74 @@
+"""The machine under the figures: what it is, and which of its cores do what."""
+
+import os
+import platform
+import re
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+"""The cores that we may use; none where the system does not tell."""
+
+
+def describe() -> str:
+    """Processor, cores, interpreter, kernel, libraries and disk, in one line; figures without them mean nothing."""
+    cores = f"{len(CORES) or os.cpu_count()} cores"
+    pinned = "server and load pinned to one each" if len(CORES) > 1 else "server and load share them"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "uvloop", "apsw"))
+    return (
+        f"{_processor()}, {cores} ({pinned}), {platform.python_implementation()} {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}, {libraries}, data on {_file_system()}, load average at the start "
+        f"{os.getloadavg()[0]:.1f}"
+    )
+
+
+def pin_server(pid: int) -> None:
+    """Give a server that has just been started the first core."""
+    if len(CORES) > 1:
+        os.sched_setaffinity(pid, {CORES[0]})
+
+
+def pin_load() -> None:
+    """Keep this process off the server's core."""
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, {CORES[1]})
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds in RAM."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    if found is None:
+        raise RuntimeError(f"process {pid} has no resident memory")
+    return int(found[1]) * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, in user mode and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _file_system() -> str:
+    """The kind of file system below the temporary folder: on one in memory a sync costs nothing and proves nothing."""
+    folder = Path(tempfile.gettempdir()).resolve()
+    best, kind = "", "an unknown file system"
+    try:
+        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return kind
+    for mount in mounts:
+        _, point, found, *_ = mount.split()
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, found
+    return kind

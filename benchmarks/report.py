@@ -1,0 +1,176 @@
+"""What was measured, as data; and the one place that prints it, to a terminal or into a document.
+
+A single figure of a shared machine says little, so a result keeps all its samples and shows their median with the
+smallest and the largest.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final, Literal
+
+from benchmarks.machine import describe
+
+Durability = Literal["memory", "relaxed", "full"]
+
+BEGIN: Final = "<!-- figures: begin -->"
+END: Final = "<!-- figures: end -->"
+"""Between these two lines a document receives the figures."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        runs: samples a result.
+        share: part of the jobs of a full measurement, 0 to 1.
+    """
+
+    runs: int = 5
+    share: float = 1.0
+
+    def jobs(self, full: int, multiple: int = 1) -> int:
+        """``full`` jobs scaled down, as a multiple of ``multiple`` and at least one of it."""
+        return max(1, int(full * self.share) // multiple) * multiple
+
+
+FULL: Final = Size()
+QUICK: Final = Size(runs=3, share=0.1)
+TINY: Final = Size(runs=1, share=0.002)
+"""As published; for a first look; for a test that only wants to see that it works."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound that a median should keep: at least ``least``, or at most ``most``."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` keeps the bound."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        parts = [f"at least {number(self.least)}"] if self.least is not None else []
+        parts += [f"at most {number(self.most)}"] if self.most is not None else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answer.
+
+    Attributes:
+        what: what was measured, in words that stand alone.
+        durability: of the server; None where no server takes part.
+        unit: of the samples.
+        samples: one a run, in the order of the runs.
+        goal: the bound to keep, if there is one.
+        command: what measures it again.
+    """
+
+    what: str
+    durability: Durability | None
+    unit: str
+    samples: tuple[float, ...]
+    goal: Goal | None = None
+    command: str = ""
+
+    @property
+    def median(self) -> float:
+        """The sample in the middle."""
+        return median(self.samples)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is reached, in a word; empty without one."""
+        if self.goal is None:
+            return ""
+        return "reached" if self.goal.met(self.median) else "MISSED"
+
+
+Question = Callable[[Size], Iterable[Result]]
+
+
+def number(value: float) -> str:
+    """A figure with about three digits that mean something."""
+    if abs(value) >= 1_000:
+        digits = len(str(int(abs(value)))) - 3
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:,.3g}"
+
+
+def line(result: Result) -> str:
+    """One result for a terminal."""
+    spread = f"{number(result.median)} {result.unit} ({number(min(result.samples))} to {number(max(result.samples))})"
+    goal = f"  {result.goal}: {result.verdict}" if result.goal else ""
+    return f"  {result.what} [{result.durability or 'no server'}]: {spread}{goal}"
+
+
+def table(results: Sequence[Result]) -> str:
+    """All results as a table in Markdown."""
+    rows = ["| what | durability | median | min to max | to reach | |", "|---|---|---|---|---|---|"]
+    for result in results:
+        low, high = number(min(result.samples)), number(max(result.samples))
+        cells = [
+            result.what,
+            result.durability or "-",
+            f"{number(result.median)} {result.unit}",
+            f"{low} to {high}",
+            str(result.goal or "-"),
+            result.verdict,
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def section(results: Sequence[Result], machine: str, command: str) -> str:
+    """What stands between the marks of a document: machine, command, and a table for each module."""
+    parts = [f"Machine: {machine}.\n\nAll of it: `{command}`."]
+    for module_command in dict.fromkeys(result.command for result in results):
+        own = [result for result in results if result.command == module_command]
+        parts.append(f"`{module_command}`, {len(own[0].samples)} runs:\n\n{table(own)}")
+    return "\n\n".join(parts)
+
+
+def write_into(path: Path, text: str) -> None:
+    """Replace what stands between the two marks of a document.
+
+    Raises:
+        ValueError: the document has no marks.
+    """
+    document = path.read_text(encoding="utf-8")
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def measure(questions: dict[str, Question], size: Size) -> Iterator[Result]:
+    """Ask one question after the other; ``questions`` by the name of their module."""
+    for module, question in questions.items():
+        command = f"python -m {module}{' --quick' if size is QUICK else ''}"
+        print(f"{command}  ({size.runs} runs, median and min to max)", flush=True)
+        for result in question(size):
+            named = Result(result.what, result.durability, result.unit, result.samples, result.goal, command)
+            print(line(named), flush=True)
+            yield named
+
+
+def main(questions: dict[str, Question], program: str) -> None:
+    """The command line of every benchmark: measure, print, and write if asked to."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, three runs: for a first look")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures between the marks of this document")
+    given = parser.parse_args()
+    machine = describe()
+    print(f"Machine: {machine}", flush=True)
+    results = list(measure(questions, QUICK if given.quick else FULL))
+    if given.write:
+        write_into(given.write, section(results, machine, " ".join(["python", "-m", program, *sys.argv[1:]])))

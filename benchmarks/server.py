@@ -1,0 +1,129 @@
+"""A real server in a process of its own, on a free port of the loopback, with a folder that goes when it goes."""
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from benchmarks.load import connect
+from benchmarks.machine import pin_load, pin_server
+from benchmarks.report import Durability
+
+READY_SECONDS: Final = 60
+STOP_SECONDS: Final = 30
+MAX_MEMORY: Final = 4 * 1024**3
+"""Room for every benchmark's jobs; the default of the server would refuse the largest."""
+
+
+class Server:
+    """``flashq serve`` from start to stop; a context manager.
+
+    Attributes:
+        durability: memory, relaxed or full.
+        folder: data and socket.
+        port: of its TCP door, once it is started.
+    """
+
+    def __init__(self, durability: Durability) -> None:
+        self.durability = durability
+        self.folder = Path(tempfile.mkdtemp(prefix="flashq-bench-"))
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def unix_socket(self) -> str:
+        """Path of its Unix socket."""
+        return str(self.folder / "lines.sock")
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until its doors are open.
+
+        Raises:
+            RuntimeError: it did not start; the text is what it said.
+        """
+        command = [sys.executable, "-m", "flashq", "serve", "--host", "127.0.0.1", "--port", "0"]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE, stderr=log)
+        pin_server(self._process.pid)
+        pin_load()
+        said = self._first_line()
+        ready = re.search(rb"ready on [\d.]+:(\d+)", said)
+        if ready is None:
+            log_text = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+            self.stop()
+            raise RuntimeError(f"the server did not start: {said!r} {log_text[-2_000:]}")
+        self.port = int(ready[1])
+
+    def ask(self, line: bytes) -> bytes:
+        """One command on a connection of its own; the answer's line."""
+        with connect(self) as one:
+            one.sendall(line + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                data = one.recv(1 << 16)
+                if not data:
+                    raise RuntimeError("the server closed the connection")
+                answer += data
+        return answer
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order; by force if it does not."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def _first_line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], READY_SECONDS)
+        return self._process.stdout.readline() if readable else b""
+
+    def _environment(self) -> dict[str, str]:
+        """What the server sees: nothing of the settings that happen to be around."""
+        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH", "TMPDIR", "LANG"}}
+        memory = self.durability == "memory"
+        return kept | {
+            "DATABASE_URL": "memory://" if memory else f"sqlite:///{self.folder / 'flashq.db'}",
+            "DURABILITY": "full" if memory else self.durability,
+            "DATA_DIR": str(self.folder),
+            "UNIX_SOCKET": self.unix_socket,
+            "MAX_MEMORY": str(MAX_MEMORY),
+        }
