@@ -32,6 +32,8 @@ def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str],
     _Loader(engine, now.wall).load(snapshot)
     for cron in snapshot.crons:
         engine.crons.put(cron)
+    for row in snapshot.queues:
+        engine.queues.leave(engine.queues.by_name[row.name])
     return engine
 
 
