@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.dependencies import Graph
 
@@ -59,9 +60,12 @@ def test_a_parent_named_twice_is_one_parent() -> None:
     assert graph.completed(1) == [10]
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["hold", "completed", "lost", "drop"]), st.sets(st.integers(1, 6))), max_size=50)
+STEPS = st.tuples(
+    st.sampled_from(["hold", "hold", "completed", "lost", "drop"]), st.sets(st.integers(1, 6), max_size=4)
 )
+
+
+@given(steps_of(STEPS, 50))
 def test_it_is_a_dictionary_of_sets(steps: list[tuple[str, set[int]]]) -> None:
     """Against a naive twin: every child with the set of its parents, searched from end to end."""
     graph = Graph()

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine import finished as module
 from flashq.engine.finished import Finished
@@ -129,7 +130,7 @@ class Naive:
 
 @given(
     bounds=st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 60)),
-    steps=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 20), st.none() | st.binary(max_size=10)), max_size=30),
+    steps=steps_of(st.tuples(st.integers(1, 4), st.integers(0, 20), st.none() | st.binary(max_size=10)), 30),
 )
 def test_it_is_a_list_that_is_cut(bounds: tuple[int, int, int], steps: list[tuple[int, int, bytes | None]]) -> None:
     """Against the naive twin: the same is forgotten, the same is kept, after every batch."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.jobs import CHUNK, JOB_BYTES, MASK, Extra, Jobs
 from flashq.engine.queue import Options, Queue
@@ -93,7 +94,7 @@ STEPS = st.one_of(
 )
 
 
-@given(st.lists(STEPS, max_size=12), st.integers(1, 2 * CHUNK))
+@given(steps_of(STEPS, 12), st.integers(1, 2 * CHUNK))
 def test_it_is_a_dictionary(steps: list[tuple[str, int]], start: int) -> None:
     """Against a naive twin: a dictionary by id."""
     jobs = Jobs(start)

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.limits import Limits
 
@@ -88,7 +89,7 @@ def test_without_a_rate_nothing_is_paid() -> None:
     assert limits.allow(1, 0, 0) == 1
 
 
-@given(st.integers(1, 5_000), st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 50)), max_size=50))
+@given(st.integers(1, 5_000), steps_of(st.tuples(st.integers(0, 3_000), st.integers(0, 50)), 50))
 def test_the_bucket_is_exact(rate: int, steps: list[tuple[int, int]]) -> None:
     """Against a naive twin in fractions: no token is ever lost to rounding, and none is found."""
     limits = Limits()

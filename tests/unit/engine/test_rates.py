@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.rates import Rates
 
@@ -49,7 +50,7 @@ def test_latencies_are_never_negative() -> None:
     assert rates.average_latency_ms(0) == 0.0
 
 
-@given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 100), st.integers(0, 10_000)), max_size=40))
+@given(steps_of(st.tuples(st.integers(0, 20_000), st.integers(1, 100), st.integers(0, 10_000)), 40))
 def test_it_is_a_sum_over_a_list(steps: list[tuple[int, int, int]]) -> None:
     """Against a naive twin: a list of all completions, of which the last sixty seconds are summed."""
     rates = Rates(0)

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.ready import Ready
 
@@ -117,7 +118,7 @@ STEPS = st.one_of(
 )
 
 
-@given(st.lists(STEPS, max_size=60))
+@given(steps_of(STEPS, 60))
 def test_it_is_a_sorted_list(steps: list[tuple[str, int, int]]) -> None:
     """Against a naive twin: a list a priority. Every answer and every length is the same."""
     ready = Ready()

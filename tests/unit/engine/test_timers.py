@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.timers import Alarm, Timers
 
@@ -82,7 +83,7 @@ def test_whoever_sleeps_is_told_of_what_comes_earlier() -> None:
     assert alarm.rung
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=80), st.integers(1, 5))
+@given(steps_of(st.tuples(st.integers(0, 50), st.booleans()), 80), st.integers(1, 5))
 def test_it_is_a_sorted_list(steps: list[tuple[int, bool]], most: int) -> None:
     """Against a naive twin: a list that is sorted by time and arrival before each question."""
     timers = make()

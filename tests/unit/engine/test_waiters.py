@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.engine.strategies import steps_of
 
 from flashq.engine.waiters import Waiter, Waiters
 
@@ -31,7 +32,7 @@ def test_leaving_from_the_middle() -> None:
     assert [waiters.pop().token for _ in range(2)] == ["a", "c"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["park", "pop", "leave"]), st.integers(0, 9)), max_size=60))
+@given(steps_of(st.tuples(st.sampled_from(["park", "pop", "leave"]), st.integers(0, 9)), 60))
 def test_it_is_a_list(steps: list[tuple[str, int]]) -> None:
     """Against a naive twin: a list of tokens."""
     waiters = Waiters()
