@@ -39,6 +39,8 @@ class Awaited:
         await asyncio.to_thread(self.plain.__exit__, kind, error, trace)
 
     def __aiter__(self) -> "Awaited":
+        assert isinstance(self.plain, Subscription)
+        assert iter(self.plain) is self.plain
         return self
 
     async def __anext__(self) -> Any:

@@ -7,6 +7,7 @@ peer. A test gives a function from a request (decoded) to what the server does a
 import json
 import queue
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,9 @@ SILENCE: Final = b""
 
 HANG_UP: Final = None
 """Close the connection."""
+
+RESET: Final = b"reset"
+"""End the connection without a word, as a crashed machine that is up again does."""
 
 OK: Final = b'{"ok":true}\n'
 
@@ -146,11 +150,13 @@ class LineServer:
                 self.requests.append(request)
                 self._came.put(request)
                 answer = self._answer(request)
+                if answer is RESET:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    break
                 if answer is None:
+                    connection.shutdown(socket.SHUT_RDWR)
                     break
                 connection.sendall(answer)
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
         with self._guard:
             if connection in self._open:
                 self._open.remove(connection)

@@ -549,7 +549,8 @@ class AsyncFlashQ:
         assert isinstance(request, Pull | PullBatch)
         self._budget.calls += 1
         asked_at = self._connection.now_ms()
-        for repeats in counting():
+        repeats = 0
+        while True:
             try:
                 return call.read(await self._connection.wait(request, request.timeout, self._call_timeout_ms))
             except Unreachable:
@@ -557,8 +558,8 @@ class AsyncFlashQ:
             except ConnectionLost:
                 if repeats == MAX_REPEATS or not self._budget.take():
                     raise
+                repeats += 1
                 request.timeout = self._left_ms(asked_at, wait_ms)
-        raise AssertionError("counting ends nowhere")
 
     def _left_ms(self, asked_at: float, timeout_ms: int | None) -> int | None:
         """What is left of a time that began at ``asked_at``."""

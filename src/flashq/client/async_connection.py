@@ -9,7 +9,7 @@ call, and a single one waits for nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from random import random
 from typing import Any, Final, cast
@@ -277,13 +277,18 @@ class AsyncConnection:
     async def ask_all(self, lines: Sequence[bytes], timeout_ms: int | None) -> list[bytes | BaseException]:
         """Send many requests without waiting in between; answers in order, or what became of them."""
         deadline = NEVER if timeout_ms is None else asyncio.get_running_loop().time() + timeout_ms / 1000
-        answers: list[Awaitable[bytes]] = []
+        answers: list[asyncio.Future[bytes]] = []
         wire = await self._ready(deadline)
-        for line in lines:
-            if wire.choked and not wire.ended:
-                await _done_by(wire.unchoked, deadline)
-            answers.append(wire.ask(line, deadline))
-        return await asyncio.gather(*answers, return_exceptions=True)
+        try:
+            for line in lines:
+                if wire.choked and not wire.ended:
+                    await _done_by(wire.unchoked, deadline)
+                answers.append(wire.ask(line, deadline))
+            return await asyncio.gather(*answers, return_exceptions=True)
+        finally:
+            # Given up in the middle, nobody waits for the answers to what was sent so far.
+            for answer in answers:
+                answer.cancel()
 
     async def wait(self, request: Pull | PullBatch, wait_ms: int | None, timeout_ms: int | None) -> bytes:
         """Send a pull that the server may hold back until there is a job; other calls overtake it.

@@ -153,8 +153,8 @@ class Wire:
 
     def stale(self) -> bool:
         """Whether the server has closed the connection while it was idle."""
-        self._set_timeout(0)
         try:
+            self._set_timeout(0)
             # Nothing is due: whatever is there to read, be it the end or an unasked word, makes it useless.
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -6,6 +6,7 @@ proved against a real server in tests/conformance.
 
 import asyncio
 import inspect
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -203,6 +204,17 @@ async def test_nobody_there(connect: Any) -> None:
             pass
 
 
+async def test_a_server_that_does_not_come_back(connect: Any) -> None:
+    """When the server is gone for good, the read that was to be repeated says that it is not there."""
+    with LineServer(lambda request: gone()) as server:
+
+        def gone() -> None:
+            server._listener.shutdown(socket.SHUT_RDWR)
+
+        with pytest.raises(Unreachable):
+            await connect(server, connect_timeout_ms=50).ping()
+
+
 async def test_with_connects_and_closes(connect: Any) -> None:
     """A `with` block connects at its beginning; afterwards nothing can be asked."""
     with LineServer() as server:
@@ -370,6 +382,79 @@ async def test_workers_say_hello_again(connect: Any) -> None:
         assert (before, last) == ("HELLO", "PING")
         await client.bye("w")
         assert server.commands()[-1] == "BYE"
+
+
+EVERYTHING = {
+    "id": 1,
+    "ids": [1],
+    "state": "active",
+    "job": JOB,
+    "jobs": [JOB],
+    "result": None,
+    "progress": {"id": 1, "progress": 5, "message": None},
+    "count": 1,
+    "crons": [],
+    "queues": [],
+    "workers": [],
+    **dict.fromkeys(("queued", "processing", "delayed", "dlq", "completed", "waiting_children"), 0),
+    "metrics": {
+        **dict.fromkeys(("total_pushed", "total_completed", "total_failed", "jobs_per_second", "avg_latency_ms"), 0),
+        "queues": [],
+    },
+}
+"""An answer that fits every command."""
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "command"),
+    [
+        ("push", ("q", 1), "PUSH"),
+        ("push_batch", ("q", [1]), "PUSHB"),
+        ("pull", ("q",), "PULL"),
+        ("pull_batch", ("q", 5), "PULLB"),
+        ("ack", (1,), "ACK"),
+        ("ack_batch", ([1],), "ACKB"),
+        ("fail", (1,), "FAIL"),
+        ("progress", (1, 50), "PROGRESS"),
+        ("heartbeat", (1,), "HEARTBEAT"),
+        ("cancel", (1,), "CANCEL"),
+        ("result", (1,), "GETRESULT"),
+        ("job", (1,), "GETJOB"),
+        ("job_by_custom_id", ("c",), "GETJOBBYCUSTOMID"),
+        ("state", (1,), "GETSTATE"),
+        ("get_progress", (1,), "GETPROGRESS"),
+        ("dead_letters", ("q",), "DLQ"),
+        ("retry_dead_letters", ("q",), "RETRYDLQ"),
+        ("purge_dead_letters", ("q",), "PURGEDLQ"),
+        ("queues", (), "LISTQUEUES"),
+        ("pause", ("q",), "PAUSE"),
+        ("resume", ("q",), "RESUME"),
+        ("set_rate_limit", ("q", 5), "RATELIMIT"),
+        ("clear_rate_limit", ("q",), "RATELIMITCLEAR"),
+        ("set_concurrency", ("q", 5), "SETCONCURRENCY"),
+        ("clear_concurrency", ("q",), "CLEARCONCURRENCY"),
+        ("set_cron", ("n", "q", "*/5"), "CRON"),
+        ("delete_cron", ("n",), "CRONDELETE"),
+        ("crons", (), "CRONLIST"),
+        ("stats", (), "STATS"),
+        ("metrics", (), "METRICS"),
+        ("ping", (), "PING"),
+        ("auth", ("t",), "AUTH"),
+        ("hello", ("w",), "HELLO"),
+        ("beat", ("w",), "BEAT"),
+        ("bye", ("w",), "BYE"),
+        ("workers", (), "WORKERS"),
+    ],
+)
+async def test_each_method_is_its_command(connect: Any, method: str, arguments: Any, command: str) -> None:
+    """A method sends its own command, once, and can read a good answer to it."""
+
+    def answer(request: Request) -> bytes:
+        return line(ok=True, **EVERYTHING, **({"reqId": request["reqId"]} if request.get("reqId") else {}))
+
+    with LineServer(answer) as server:
+        await getattr(connect(server), method)(*arguments)
+        assert server.commands() == [command]
 
 
 def test_the_token_is_not_shown(flavour: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.fakes.line_server import HANG_UP, OK, SILENCE, LineServer, Request, line
+import uvloop
+from tests.fakes.line_server import HANG_UP, OK, RESET, SILENCE, LineServer, Request, line
 
 from flashq.client import async_connection, calls, orphans
 from flashq.client.address import parse
@@ -378,3 +379,55 @@ async def test_an_unreachable_subscription(closing: Any) -> None:
         port = server.port
     with pytest.raises(Unreachable):
         await closing(f"flashq://127.0.0.1:{port}").open_wire(500)
+
+
+async def test_a_reset_connection(closing: Any) -> None:
+    """A connection that breaks in the middle is a lost one, and an ended one takes no further request."""
+    with LineServer(lambda request: RESET) as server:
+        connection = closing(server.url)
+        with pytest.raises(ConnectionLost):
+            await connection.ask(PING, 5000)
+        with pytest.raises(ConnectionLost):
+            await connection._wire.ask(PING)
+
+
+async def test_a_pipeline_waits_for_a_full_socket(closing: Any) -> None:
+    """A pipeline larger than the socket takes goes out in parts, and ends in order."""
+    with LineServer(lambda request: line(ok=True, id=request["id"], result="y" * 2000)) as server:
+        lines = [encode(calls.state(n).request)[:-2] + b',"pad":"%s"}\n' % (b"x" * 2000) for n in range(1000)]
+        connection = closing(server.url)
+        await connection.connect()
+        connection._wire._transport.set_write_buffer_limits(high=1000)
+        outcomes = await connection.ask_all(lines, 60_000)
+        assert [calls.result(1).read(each) for each in outcomes] == ["y" * 2000] * 1000
+
+
+async def test_a_pipeline_that_is_cancelled(closing: Any) -> None:
+    """A pipeline given up while the socket is full leaves no error that nobody looks at."""
+    with LineServer(lambda request: SILENCE) as server:
+        connection = closing(server.url)
+        await connection.connect()
+        asked = asyncio.ensure_future(connection.ask_all([PING, PING], 5000))
+        await seen(server)
+        connection._wire.pause_writing()
+        stuck = asyncio.ensure_future(connection.ask_all([PING], 5000))
+        for each in (asked, stuck):
+            await asyncio.sleep(0)
+            each.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await each
+
+
+def test_on_uvloop() -> None:
+    """The other event loop that people use gives the same, transports and timers of its own included."""
+
+    async def use(server: LineServer) -> None:
+        connection = AsyncConnection(parse(server.url), 5000)
+        await asyncio.gather(*(connection.ask(PING, 5000) for _ in range(100)))
+        with pytest.raises(CallTimeout):
+            await connection.wait(Pull(queue="q", timeout=5), 5, 5)
+        await connection.close()
+
+    with LineServer(mute_pulls) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use(server))
+        assert server.connections == 1

@@ -120,6 +120,16 @@ async def test_closing_gives_back_at_once() -> None:
     assert returned.jobs == [(3, "t"), (4, "u")]
 
 
+async def test_closing_in_the_same_turn() -> None:
+    """A job that came in the very turn of the closing goes back once."""
+    returned = Returned()
+    left = Orphans(returned)
+    left.leave(ONE, answer(JOB), forever=True)
+    left.close()
+    await turn()
+    assert returned.jobs == [(3, "t")]
+
+
 async def test_leaving_again_and_again_costs_nothing() -> None:
     """A caller who asks each second for a day leaves one trace, not one for each second."""
     left = Orphans(Returned())
@@ -128,3 +138,37 @@ async def test_leaving_again_and_again_costs_nothing() -> None:
         left.leave(ONE, parked, forever=True)
         assert left.adopt(ONE, forever=True) is parked
     assert not parked._callbacks
+
+
+async def test_an_unreadable_answer_holds_no_job() -> None:
+    """A broken answer is dropped like an empty one."""
+    returned = Returned()
+    left = Orphans(returned)
+    left.leave(ONE, answer(b'{"ok":true'), forever=True)
+    await turn()
+    assert len(left) == 0
+    assert returned.jobs == []
+
+
+async def test_several_of_the_same_kind() -> None:
+    """One orphan taken over leaves the others where they are."""
+    left = Orphans(Returned())
+    first, second = answer(), answer()
+    left.leave(ONE, first, forever=True)
+    left.leave(ONE, second, forever=True)
+    assert left.adopt(ONE, forever=True) is first
+    assert left.adopt(ONE, forever=True) is second
+
+
+async def test_a_job_taken_in_time_is_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The moment that passes after somebody took the job gives nothing back."""
+    monkeypatch.setattr(orphans, "HOLD_S", 0)
+    returned = Returned()
+    left = Orphans(returned)
+    parked = answer()
+    left.leave(ONE, parked, forever=True)
+    parked.set_result(JOB)
+    await turn()
+    left.adopt(ONE, forever=True)
+    await asyncio.sleep(0.005)
+    assert returned.jobs == []

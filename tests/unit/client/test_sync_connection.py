@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.line_server import HANG_UP, OK, SILENCE, LineServer, Request, line
+from tests.fakes.line_server import HANG_UP, OK, RESET, SILENCE, LineServer, Request, line
 
 from flashq.client import calls, sync_connection
 from flashq.client.address import Address, parse
@@ -349,3 +349,104 @@ def test_events_and_answers_on_one_wire(closing: Any) -> None:
                 wire.next_event(5000)
         finally:
             wire.close()
+
+
+def test_a_reset_connection(closing: Any) -> None:
+    """A connection that breaks in the middle is a lost one in every kind of call."""
+    with LineServer(lambda request: RESET) as server:
+        connection = closing(server.url)
+        with pytest.raises(ConnectionLost):
+            connection.ask(PING, 5000)
+        outcomes = connection.ask_all([PING, PING], 5000)
+        assert [type(each) for each in outcomes] == [ConnectionLost, ConnectionLost]
+        wire = connection.open_wire(5000)
+        with pytest.raises(ConnectionLost):
+            wire.ask_beside_events(PING, 5000)
+        with pytest.raises(ConnectionLost):
+            wire.next_event(5000)
+        wire.close()
+
+
+def test_a_mute_subscription(closing: Any) -> None:
+    """A request beside events has its time like any other."""
+    with LineServer(lambda request: SILENCE) as server:
+        wire = closing(server.url).open_wire(5000)
+        with pytest.raises(CallTimeout):
+            wire.ask_beside_events(PING, 20)
+        wire.close()
+
+
+@pytest.mark.parametrize("where", ["tcp", "unix"])
+def test_an_unreachable_subscription(closing: Any, tmp_path: Path, where: str) -> None:
+    """Opening a subscription's connection fails like any other, over TCP and over a Unix socket."""
+    with LineServer(path=tmp_path / "s" if where == "unix" else None) as server:
+        url = server.url
+    with pytest.raises(Unreachable, match="not sent"):
+        closing(url).open_wire(500)
+
+
+def test_a_connection_made_while_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that gets its connection when the client is already closed does not use it."""
+    with LineServer() as server:
+        connection = SyncConnection(parse(server.url), 5000)
+        dial = connection._dial
+
+        def late(*arguments: Any) -> Any:
+            wire = dial(*arguments)
+            connection.close()
+            return wire
+
+        monkeypatch.setattr(connection, "_dial", late)
+        with pytest.raises(Unreachable, match="closed"):
+            connection.ask(PING, 5000)
+        assert server.requests == []
+
+
+def test_a_call_that_ends_after_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes back when the client is closed is closed too, and no call takes it."""
+    with LineServer() as server:
+        connection = SyncConnection(parse(server.url), 5000)
+        connection.connect()
+        wire = connection._idle_wire()
+        assert wire is not None
+        connection._busy.discard(wire)
+        connection.close()
+        connection._put_back(wire)
+        with pytest.raises(Unreachable, match="closed"):
+            connection.ask(PING, 5000)
+        assert wire.stale()
+
+
+def test_a_dribble_that_never_ends(closing: Any) -> None:
+    """Bytes that keep coming do not keep a call alive beyond its time."""
+    dribbling = threading.Event()
+
+    def dribble(server: LineServer) -> None:
+        while not dribbling.wait(0.002):
+            server.send(b" ")
+
+    with LineServer(lambda request: b'{"ok":') as server:
+        thread = threading.Thread(target=dribble, args=(server,))
+        wire = closing(server.url).open_wire(5000)
+        thread.start()
+        with pytest.raises(CallTimeout):
+            wire.ask(b'{"cmd":"PING"}\n', 30)
+        wire.close()
+        dribbling.set()
+        thread.join()
+
+
+def test_an_interrupted_pipeline_leaves_no_trace(closing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a pipeline gives up its connection."""
+    with LineServer() as server:
+        connection = closing(server.url)
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sync_connection.Wire, "_exchange", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                connection.ask_all([PING], 5000)
+        calls.read_ok(connection.ask(PING, 5000))
+        assert server.connections == 2
