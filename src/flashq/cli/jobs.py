@@ -9,7 +9,7 @@ from flashq.cli.payloads import Json
 from flashq.cli.reach import Nothing, Noun, Verb, Wishes
 from flashq.cli.show import NO_VALUE, Show, duration, moment
 from flashq.client import FlashQ, Job
-from flashq.errors import NotFound
+from flashq.errors import NotActive, NotFound
 from flashq.protocol.limits import MAX_BATCH, MAX_DURATION_MS, MAX_ID
 
 ID: Final = click.IntRange(1, MAX_ID)
@@ -59,7 +59,7 @@ def _show_pulled(show: Show, jobs: list[Job], *, alone: bool) -> None:
 def _ack_all(q: FlashQ, jobs: list[Job]) -> None:
     acked = q.ack_batch(jobs)
     if acked.count != len(jobs):
-        raise click.ClickException(f"only {acked.count} of {len(jobs)} jobs were completed: the others were gone")
+        raise NotActive(f"only {acked.count} of {len(jobs)} jobs were completed: the others had gone meanwhile")
 
 
 def _facts(job: Job) -> dict[str, object]:

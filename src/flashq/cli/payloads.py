@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import click
 from msgspec import DecodeError, Raw, json
 
-from flashq.client import JobSpec
-from flashq.model import JobSpec as SpecOnTheWire
+from flashq.model import JobSpec
 
 
-class NotJson(ValueError):
+class BadText(ValueError):
     """A text is not what it should be; the sentence says why and at which byte."""
 
 
@@ -22,33 +21,37 @@ def parse(text: bytes) -> Raw:
     """One JSON text, checked and without white space between its parts.
 
     Raises:
-        NotJson: it is not JSON, not UTF-8, or nested too deep.
+        BadText: it is not JSON, not UTF-8, or nested too deep.
     """
     try:
         text.decode()
         json.decode(text, type=Raw)
         return Raw(json.format(text, indent=-1))
     except UnicodeDecodeError as error:
-        raise NotJson(f"not UTF-8 at byte {error.start}") from None
+        raise BadText(f"not JSON: not UTF-8 at byte {error.start}") from None
     except RecursionError:
-        raise NotJson("nested too deep") from None
+        raise BadText("not JSON: nested too deep") from None
     except DecodeError as error:
-        raise NotJson(_reason(text, error)) from None
+        raise BadText(f"not JSON: {_reason(text, error)}") from None
 
 
-def parse_job(text: bytes) -> JobSpec:
+def parse_job(text: bytes) -> dict[str, Any]:
     """One whole job as a batch has it: ``{"data": ..., "priority": 5}``.
 
+    Returns:
+        The members of `JobSpec` that the text names, so that others may be filled in.
+
     Raises:
-        NotJson: it is not, or a member may not be what it is.
+        BadText: it is not JSON, or a member may not be what it is.
     """
     parse(text)
     try:
         # Decoded as the server does it, so that a mistyped member is told here with its line.
-        spec = json.decode(text, type=SpecOnTheWire)
+        spec = json.decode(text, type=JobSpec)
+        named = json.decode(text, type=dict[str, Raw])
     except DecodeError as error:  # ValidationError included
-        raise NotJson(str(error)) from None
-    return JobSpec(**{name: getattr(spec, name) for name in spec.__struct_fields__})
+        raise BadText(f"not a job: {error}") from None
+    return {name: getattr(spec, name) for name in spec.__struct_fields__ if name in named}
 
 
 def _reason(text: bytes, error: DecodeError) -> str:
@@ -72,8 +75,8 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # generic only in newer 
         try:
             # What the shell passed need not be UTF-8; then it arrives with surrogates, which are turned back here.
             return parse(str(value).encode("utf-8", "surrogateescape"))
-        except NotJson as error:
-            self.fail(f"not JSON: {error}", param, ctx)
+        except BadText as error:
+            self.fail(str(error), param, ctx)
 
 
 class Line(NamedTuple):

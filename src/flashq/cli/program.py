@@ -63,22 +63,29 @@ def _tell(wishes: Wishes, error: Exception) -> int:
     return code
 
 
+_WORDS: Final = {exits.FAILED: "configuration", exits.USAGE: "usage", exits.NOTHING: "nothing"}
+
+
 def _explain(error: Exception) -> tuple[str, str, int]:
     """An error as a sentence, a word for programs, and an exit code."""
     match error:
-        case click.UsageError():
-            hint = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
-            return f"{error.format_message().rstrip('.')}{hint}", "usage", exits.USAGE
         case click.ClickException():
-            word = "nothing" if error.exit_code == exits.NOTHING else "configuration"
-            return error.format_message(), word, error.exit_code
+            return f"{error.format_message().rstrip('.')}{_hint(error)}", _WORDS[error.exit_code], error.exit_code
         case click.Abort():
             return "interrupted", "interrupted", exits.INTERRUPTED
         case FlashQError():
-            return f"{error}", error.code, exits.exit_code(error)
+            return str(error), error.code, exits.exit_code(error)
         case UnicodeError():
             return "arguments must be UTF-8", "usage", exits.USAGE
-    return f"{error}", "os_error", exits.FAILED
+    return str(error), "os_error", exits.FAILED
+
+
+def _hint(error: click.ClickException) -> str:
+    """Where to look, if the command was not understood; a value that is wrong is told where it stands."""
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        return ""
+    context = getattr(error, "ctx", None)
+    return f" (see '{context.command_path} --help')" if context is not None else ""
 
 
 @click.group(cls=Program, epilog=_EPILOG)

@@ -10,10 +10,9 @@ from typing import Any, BinaryIO, Final
 
 import click
 from msgspec import Raw
-from msgspec.structs import replace
 
-from flashq.cli.payloads import Json, Line, NotJson, lines, parse, parse_job
-from flashq.cli.reach import Verb, Wishes
+from flashq.cli.payloads import BadText, Json, Line, lines, parse, parse_job
+from flashq.cli.reach import BadLine, Verb, Wishes
 from flashq.client import FlashQ, JobSpec, PushedIds
 from flashq.errors import FlashQError
 from flashq.protocol.limits import MAX_BATCH, MAX_DURATION_MS, MAX_ID
@@ -105,14 +104,10 @@ def _jobs(file: BinaryIO, given: dict[str, Any], *, whole: bool) -> Iterator[tup
     """The lines of a file as jobs; what a line says itself goes before what was ``given`` for all."""
     for line in lines(file):
         try:
-            if not whole:
-                yield line, JobSpec(data=parse(line.text), **given)
-                continue
-            spec = parse_job(line.text)
-            said = {name: getattr(spec, name) for name in given if getattr(spec, name) not in (None, 0)}
-            yield line, replace(spec, **(given | said))
-        except NotJson as error:
-            raise click.UsageError(f"line {line.number} of {file.name}: not JSON: {error}") from None
+            said = parse_job(line.text) if whole else {"data": parse(line.text)}
+        except BadText as error:
+            raise BadLine(f"line {line.number} of {file.name}: {error}") from None
+        yield line, JobSpec(**(given | said))
 
 
 def _push_file(

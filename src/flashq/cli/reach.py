@@ -55,6 +55,12 @@ class Misconfigured(click.ClickException):
     exit_code = exits.FAILED
 
 
+class BadLine(click.ClickException):
+    """A line of a file is not what it should be."""
+
+    exit_code = exits.USAGE
+
+
 class Nothing(click.ClickException):
     """What was asked for is not there."""
 
