@@ -108,6 +108,8 @@ class LineConnection(Protocol):
         self._out: list[bytes] = []
         self._handed_out: list[list[JobView]] = []
         self._held: deque[_Held] = deque()
+        self._owed = 0  # bytes of both
+        self._later: list[bytes] = []  # lines for whose answers there is no room yet
         # The parked pull without a reqId, and what stands behind it: pulls, or answers that must keep their place.
         self._waiting: _Wait | None = None
         self._behind: deque[Pull | PullBatch | bytes] = deque()
@@ -118,6 +120,7 @@ class LineConnection(Protocol):
         self._said_goodbye = False
         self._client_done = False
         self._tries = 0
+        self._asked = 0  # bytes before it showed a token
         self._timer: TimerHandle | None = None
         self._unread = 0
         self._lagged = 0
@@ -147,14 +150,15 @@ class LineConnection(Protocol):
         except TooLarge as error:
             self._end(error)
             return
-        if not lines:
-            if self._session.allowed == BEFORE_AUTH and self._splitter.held > AUTH_BYTES:
-                self._end(Unauthorized("Authentication required"))
-            return
         now = self._turns.clock()
-        for line in lines:
-            self._line(line, now)
-        self._finish_turn(now)
+        self._carry_out(lines, now)
+        if self._needs_auth:
+            self._asked += sum(map(len, lines))
+            if self._asked + self._splitter.held > AUTH_BYTES:
+                self._end(Unauthorized("Authentication required"))
+                return
+        if lines:
+            self._finish_turn(now)
 
     def eof_received(self) -> bool:
         """The client will send no more, but may still read: answer what it asked for, then close."""
@@ -180,6 +184,7 @@ class LineConnection(Protocol):
         for held in self._held:
             self._give_back(held.handed_out, now)
         self._held.clear()
+        self._later = []
         self._turns.detach(self)
         self._left(self)
         self._turns.gather()
@@ -195,18 +200,20 @@ class LineConnection(Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._client_slow = False
+        if self._said_goodbye:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lagged:
-            self._transport.write(b'{"lagged":%d}\n' % self._lagged)
-            self._lagged = 0
-        self._watch_reading()
+        self._tell_lag()
+        self._go_on()
 
     # --- the runtime's side ---
 
     def release(self, durable: int) -> None:
         """Send what depends on groups up to ``durable``."""
+        if self._transport.is_closing():  # it is about to be lost, and what is held goes back then
+            return
         lines: list[bytes] = []
         held = self._held
         while held and held[0].depends_on <= durable:
@@ -215,7 +222,7 @@ class LineConnection(Protocol):
             self._turns.wait(self)
         if lines:
             self._write(lines)
-        self._watch_reading()
+        self._go_on()
         self._close_when_done()
 
     def refuse(self, error: StorageError) -> None:
@@ -223,6 +230,7 @@ class LineConnection(Protocol):
         for held in self._held:
             self._write([_refusal(line, error) for line in held.lines])
         self._held.clear()
+        self._later = []
         self._ending = True
         self._transport.close()
 
@@ -232,7 +240,7 @@ class LineConnection(Protocol):
 
     def go_on(self) -> None:
         """The disk has caught up."""
-        self._watch_reading()
+        self._go_on()
 
     def answer_wait(self, wait: _Wait, jobs: list[JobView], now: Instant) -> None:
         """A parked pull is answered; those that stood behind it have their turn."""
@@ -245,9 +253,12 @@ class LineConnection(Protocol):
 
     def tell(self, event: bytes) -> None:
         """An event that this connection subscribed to."""
+        if self._said_goodbye:
+            return
         if self._transport.get_write_buffer_size() > MAX_EVENT_BACKLOG_BYTES:
             self._lagged += 1
         else:
+            self._tell_lag()
             self._transport.write(b'{"event":%b}\n' % event)
 
     def drain(self) -> None:
@@ -261,6 +272,28 @@ class LineConnection(Protocol):
         self._transport.abort()
 
     # --- a turn ---
+
+    def _carry_out(self, lines: list[bytes], now: Instant) -> None:
+        """Carry out lines, as long as there is room for their answers: a short line may have a long one."""
+        for place, line in enumerate(lines, 1):
+            self._line(line, now)
+            if self._ending:  # what stands behind the last straw is not carried out
+                return
+            if self._owed > WRITE_HIGH_BYTES:
+                self._send()
+                if self._client_slow or self._owed > WRITE_HIGH_BYTES:
+                    self._later = lines[place:]
+                    self._watch_reading()
+                    return
+
+    def _go_on(self) -> None:
+        """Something that stood in the way may be gone."""
+        if self._later and self._may_go_on() and not self._ending:
+            lines, self._later = self._later, []
+            now = self._turns.clock()
+            self._carry_out(lines, now)
+            self._finish_turn(now)
+        self._watch_reading()
 
     def _line(self, line: bytes, now: Instant) -> None:
         try:
@@ -305,7 +338,9 @@ class LineConnection(Protocol):
                 self._handed_out.append([reply.job])
         elif type(reply) is PulledBatch and reply.jobs:
             self._handed_out.append(reply.jobs)
-        self._out.append(encode(reply))
+        line = encode(reply)
+        self._owed += len(line)
+        self._out.append(line)
 
     def _refused(self, error: FlashQError, req_id: str | None) -> None:
         self._reply(failure(error), req_id)
@@ -315,10 +350,12 @@ class LineConnection(Protocol):
                 self._ending = True
 
     def _finish_turn(self, now: Instant) -> None:
+        if self._ending:
+            self._stop_waiting(now)
+            self._close_when_done()
+            return
         self._send()
         self._turns.hand_over(now)
-        if self._ending:
-            self._close_when_done()
 
     def _send(self) -> None:
         """Send the turn's answers, or hold them until what they depend on is durable."""
@@ -341,6 +378,7 @@ class LineConnection(Protocol):
                 self._watch_reading()
 
     def _write(self, lines: list[bytes]) -> None:
+        self._owed -= sum(map(len, lines))
         lines.append(b"")
         self._transport.write(b"\n".join(lines))
 
@@ -389,6 +427,7 @@ class LineConnection(Protocol):
         while behind and self._waiting is None:
             item = behind.popleft()
             if isinstance(item, bytes):
+                self._owed += len(item)
                 self._out.append(item)
             else:
                 self._serve(item, None, now, may_wait=may_wait)
@@ -405,14 +444,19 @@ class LineConnection(Protocol):
     # --- reading and ending ---
 
     def _watch_reading(self) -> None:
-        """Read exactly when client, disk and gate all allow it."""
-        may = self._said_goodbye or not (self._client_slow or self._turns.held_back or len(self._held) >= MAX_HELD)
+        """Read exactly when client, disk and gate all allow it, and what was read is carried out."""
+        may = self._said_goodbye or (self._may_go_on() and not self._later)
         if may != self._reading and not self._transport.is_closing():
             self._reading = may
             if may:
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+
+    def _may_go_on(self) -> bool:
+        return not (
+            self._client_slow or self._turns.held_back or len(self._held) >= MAX_HELD or self._owed > WRITE_HIGH_BYTES
+        )
 
     def _still_stuck(self) -> None:
         size = self._transport.get_write_buffer_size()
@@ -431,8 +475,9 @@ class LineConnection(Protocol):
     def _end(self, error: FlashQError) -> None:
         """Say why, behind what is still to be answered, and close."""
         if not self._ending:
-            self._reply(failure(error), None)
             self._ending = True
+            self._stop_waiting(self._turns.clock())
+            self._reply(failure(error), None)
             self._send()
         self._close_when_done()
 
@@ -452,7 +497,22 @@ class LineConnection(Protocol):
         self._transport.write_eof()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
+        self._unread = self._transport.get_write_buffer_size()
+        self._timer = get_running_loop().call_later(LINGER_SECONDS, self._linger)
+
+    def _linger(self) -> None:
+        """Go on waiting only while the client reads. Closing is no way out: it waits for the client as well."""
+        size = self._transport.get_write_buffer_size()
+        if not 0 < size < self._unread:
+            self._transport.abort()
+            return
+        self._unread = size
+        self._timer = get_running_loop().call_later(LINGER_SECONDS, self._linger)
+
+    def _tell_lag(self) -> None:
+        if self._lagged:
+            self._transport.write(b'{"lagged":%d}\n' % self._lagged)
+            self._lagged = 0
 
 
 def _pulled(parked: Parked, jobs: list[JobView]) -> Pulled | PulledBatch:
