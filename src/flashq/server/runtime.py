@@ -144,7 +144,7 @@ class Runtime:
         if outbox.events:
             depends_on = self.gather()
             events = outbox.take_events()
-            if depends_on <= self.durable:
+            if depends_on <= self.durable and not self._events:  # those that wait were first
                 self.hub.publish(events)
             else:
                 self._events.append((depends_on, events))
