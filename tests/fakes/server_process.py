@@ -183,7 +183,7 @@ class ServerProcess:
         self.environment |= environment or {}
 
     def __enter__(self) -> "ServerProcess":
-        return self.start()
+        return self if self.running else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
