@@ -28,7 +28,8 @@ from flashq.storage import statements as sql
 from flashq.storage.fold import KEEP_DROPPED, Fold
 
 SLICE_ROWS: Final = 1_000
-"""Rows after which a transaction of upkeep ends: one to three milliseconds in which a commit would have to wait."""
+SLICE_BYTES: Final = 1024 * 1024
+"""Rows or payload after which a transaction of upkeep ends: one to three milliseconds for which a commit would wait."""
 
 _Row = Sequence[object]
 _Item = TypeVar("_Item")
@@ -67,7 +68,6 @@ class Tables:
         """Count this start, and clear away what a window that was never finished left of jobs born in it."""
         with self._transaction():
             self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
-            self._db.execute("DELETE FROM dropped WHERE number > ?", (self.meta.dropped,))
             self._db.execute("UPDATE meta SET epoch = epoch + 1")
         self.meta.epoch += 1
 
@@ -129,25 +129,30 @@ class Tables:
 
     def _insert(self, born: Iterable[Pushed | JobRow]) -> Iterator[int]:
         rows: list[_Row] = []
+        size = 0
         for birth in born:
             if isinstance(birth, JobRow):
                 rows.append(_stored(birth))
+                size += len(birth.data)
             else:
                 yield from self._insert_batch(birth)
-            if len(rows) >= _ROWS_AT_ONCE:
+            if len(rows) >= _ROWS_AT_ONCE or size >= SLICE_BYTES:
                 yield from self._many(sql.ROW_INSERTS, rows)
+                yield _in_rows(size)
                 rows.clear()
+                size = 0
         yield from self._many(sql.ROW_INSERTS, rows)
 
     def _insert_batch(self, run: Pushed) -> Iterator[int]:
-        first = run.first
-        for data in _pieces(run.data, max(sql.BATCH_INSERTS)):
-            size = _smallest(sql.BATCH_INSERTS, len(data))
+        first, size = run.first, sum(map(len, run.data))
+        at_once = SLICE_BYTES * len(run.data) // (size or 1)
+        for data in _pieces(run.data, max(1, min(at_once, max(sql.BATCH_INSERTS)))):
+            places = _smallest(sql.BATCH_INSERTS, len(data))
             shared = (first, run.queue, WAITING, run.priority, run.created_at, run.created_at)
             options = (run.max_attempts, run.backoff, run.ttl, run.timeout)
-            self._db.execute(sql.BATCH_INSERTS[size], (*shared, *options, *data, *[None] * (size - len(data))))
+            self._db.execute(sql.BATCH_INSERTS[places], (*shared, *options, *data, *[None] * (places - len(data))))
             first += len(data)
-            yield len(data)
+            yield len(data) + _in_rows(size * len(data) // len(run.data))
 
     def _many(self, statements: Mapping[int, str], rows: Iterable[_Row]) -> Iterator[int]:
         """Run one of the statements, which differ in how many rows they take, as often as the rows need."""
@@ -213,6 +218,11 @@ class Tables:
 _changed_members: Final = attrgetter("id", *sql.CHANGED)
 _progressed_members: Final = attrgetter("id", *sql.PROGRESSED)
 _finished_members: Final = attrgetter("id", *sql.FINISHED)
+
+
+def _in_rows(size: int) -> int:
+    """Payload bytes as the number of rows that take as long to write."""
+    return size * SLICE_ROWS // SLICE_BYTES
 
 
 def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

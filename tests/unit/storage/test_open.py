@@ -1,0 +1,44 @@
+"""DATABASE_URL names a backend, or the mistake in it is named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flashq.storage.open import storage_for
+from flashq.storage.sqlite import SqliteStorage
+
+
+def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolute paths and paths in the working folder; nothing is made before it is opened."""
+    monkeypatch.chdir(tmp_path)
+    for url in (f"sqlite:///{tmp_path}/a/flashq.db", "sqlite:///a/flashq.db"):
+        storage = storage_for(url, durability="full", steady_ms=lambda: 0)
+        assert isinstance(storage, SqliteStorage)
+        assert not (tmp_path / "a").exists()
+        storage.open()
+        storage.close()
+        shutil.rmtree(tmp_path / "a")
+
+
+def test_memory_is_no_storage() -> None:
+    """A server asked to remember nothing has no journal."""
+    assert storage_for("memory://", durability="full", steady_ms=lambda: 0) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgres://me:secret@host/db", r"postgres://\.\.\."),
+        ("sqlite:///", r"sqlite://\.\.\."),
+        ("sqlite://flashq.db", r"sqlite://\.\.\."),
+        ("memory://x", r"memory://\.\.\."),
+        ("", "this"),
+        ("flashq.db", "this"),
+    ],
+)
+def test_anything_else_is_refused(url: str, named: str) -> None:
+    """The sentence says what would be right, and repeats no password."""
+    with pytest.raises(ValueError, match=f"unknown storage: .*not {named}$") as refusal:
+        storage_for(url, durability="full", steady_ms=lambda: 0)
+    assert "secret" not in str(refusal.value)

@@ -1,0 +1,74 @@
+"""Migrations are applied once, in order, together or not at all."""
+
+import apsw
+import pytest
+
+from flashq.engine.records import CronRow, JobRow, QueueRow
+from flashq.errors import StorageError
+from flashq.storage.schema import Step, migrate, steps
+from flashq.storage.statements import Meta
+
+ONE = Step(1, "0001_one.sqlite.sql", "CREATE TABLE one (a); INSERT INTO one VALUES (1);")
+TWO = Step(2, "0002_two.sqlite.sql", "ALTER TABLE one ADD COLUMN b; UPDATE one SET b = 2;")
+
+
+@pytest.fixture
+def db() -> apsw.Connection:
+    """An empty database."""
+    return apsw.Connection(":memory:")
+
+
+def columns(db: apsw.Connection, table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [str(name) for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+
+
+def test_the_steps_of_the_product_are_dense() -> None:
+    """Numbered from 1 without a gap: a missing file would be skipped silently."""
+    assert [step.number for step in steps("sqlite")] == list(range(1, len(steps("sqlite")) + 1))
+    assert steps("nonsense") == []
+
+
+def test_the_tables_have_the_members_of_the_rows(db: apsw.Connection) -> None:
+    """Statements are built from the rows' members, so both must agree, order included."""
+    migrate(db, steps("sqlite"))
+    assert columns(db, "jobs") == list(JobRow.__struct_fields__)
+    assert columns(db, "queues") == list(QueueRow.__struct_fields__)
+    assert columns(db, "crons") == list(CronRow.__struct_fields__)
+    assert columns(db, "meta") == ["only", *Meta.__struct_fields__, "synced"]
+
+
+def test_the_view_for_people_has_words(db: apsw.Connection) -> None:
+    """A state is a word there and a time is a date."""
+    migrate(db, steps("sqlite"))
+    insert = (
+        "INSERT INTO jobs (id, queue, state, priority, created_at, run_at, max_attempts, backoff, ttl, timeout, data)"
+    )
+    db.execute(f"{insert} VALUES (1, 'mail', 5, 0, 1700000000000, 1700000000000, 3, 0, 0, 0, '{{}}')")
+    assert db.execute("SELECT state, created, completed FROM job_list").get == ("failed", "2023-11-14 22:13:20", None)
+
+
+def test_missing_steps_are_applied_once(db: apsw.Connection) -> None:
+    """A second start has nothing to do, a newer program does the rest."""
+    assert migrate(db, [ONE]) == 1
+    assert migrate(db, [ONE]) == 0
+    assert migrate(db, [ONE, TWO]) == 1
+    assert db.execute("SELECT * FROM one").get == (1, 2)
+    assert db.pragma("user_version") == 2
+
+
+def test_a_failing_step_leaves_the_old_version(db: apsw.Connection) -> None:
+    """Steps are one transaction, so there is no version in between."""
+    migrate(db, [ONE])
+    with pytest.raises(apsw.SQLError):
+        migrate(db, [ONE, TWO, Step(3, "0003_bad.sqlite.sql", "CREATE NONSENSE")])
+    db.execute("ROLLBACK")
+    assert db.pragma("user_version") == 1
+    assert columns(db, "one") == ["a"]
+
+
+def test_a_newer_database_is_refused(db: apsw.Connection) -> None:
+    """An older program must not touch what it does not know."""
+    migrate(db, [ONE, TWO])
+    with pytest.raises(StorageError, match="its schema has number 2, this program knows 1"):
+        migrate(db, [ONE])

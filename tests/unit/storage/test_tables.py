@@ -1,0 +1,216 @@
+"""Windows get into the tables in small transactions, and what a broken-off one left behind does no harm."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import apsw
+import pytest
+from msgspec import structs
+
+from flashq.engine.records import (
+    Added,
+    Changed,
+    Completed,
+    CronDeleted,
+    CronRow,
+    CronSet,
+    Dropped,
+    JobRow,
+    Progressed,
+    Pushed,
+    QueueRow,
+    QueueSet,
+    Record,
+)
+from flashq.errors import StorageError
+from flashq.model import COMPLETED, DELAYED, WAITING
+from flashq.storage import tables as tables_module
+from flashq.storage.fold import Fold, rows_of
+from flashq.storage.schema import migrate, steps
+from flashq.storage.tables import SLICE_BYTES, SLICE_ROWS, Tables
+
+FULL_ROW = JobRow(
+    1, "mail", COMPLETED, -5, 100, 200, 150, 2, 3, 1000, 60, 70, '{"ä":"\\u0000"}'.encode(), "kéy\0", "mine",
+    [7, 2**53 - 1], ["red", "ä'"], 90, "almost", 3, 2**40, 4, 5, 600, "token", b"[1, 2]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with the tables."""
+    connection = apsw.Connection(str(tmp_path / "db"))
+    migrate(connection, steps("sqlite"))
+    connection.close()
+    return tmp_path / "db"
+
+
+@pytest.fixture
+def tables(path: Path) -> Iterator[Tables]:
+    """Its tables."""
+    connection = apsw.Connection(str(path))
+    yield Tables(connection)
+    connection.close()
+
+
+def window(tables: Tables, *records: Record) -> Iterator[None]:
+    """The transactions of a window that holds one group."""
+    fold = Fold(tables.meta.next_id)
+    fold.feed(records)
+    fold.settle()
+    return tables.apply(fold, tables.meta.folded + 1)
+
+
+def apply(tables: Tables, *records: Record) -> int:
+    """Fold these records; how many transactions it took."""
+    return 1 + len(list(window(tables, *records)))
+
+
+def batch(first: int, jobs: int) -> Pushed:
+    """Plain jobs."""
+    return Pushed("mail", first, 100, 0, 3, 1000, 0, 0, [b'"%d"' % id for id in range(first, first + jobs)])
+
+
+def completed(ids: list[int], done: int, forget: int = 0, forget_results: int = 0) -> Completed:
+    """A delivery that succeeded, with a result for each."""
+    results = [(id, b'"r%d"' % id) for id in ids]
+    return Completed("mail", ids, done, 400, 300, "token", results, forget, forget_results)
+
+
+def jobs(tables: Tables) -> list[JobRow]:
+    """All rows."""
+    return list(tables.snapshot().jobs)
+
+
+def test_every_column_comes_back(tables: Tables) -> None:
+    """Byte for byte, the blank ones blank and empty lists empty."""
+    blank = structs.replace(FULL_ROW, id=2, depends_on=None, tags=[], result=None, token=None, message=None)
+    apply(tables, Added(FULL_ROW), Added(blank))
+    assert jobs(tables) == [FULL_ROW, blank]
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 17, 20, 21, 100, 101, 199, 200, 201, 999, 1000, 1001, 2345])
+def test_batches_of_any_length(tables: Tables, count: int) -> None:
+    """The fixed lengths of the statements show nowhere."""
+    apply(tables, batch(1, count))
+    assert jobs(tables) == rows_of(batch(1, count))
+    apply(tables, *(Progressed(id, 50, f"m{id}") for id in range(1, count + 1)))
+    assert [(job.progress, job.message) for job in jobs(tables)] == [(50, f"m{id}") for id in range(1, count + 1)]
+    apply(tables, *(batch(id, 1) for id in range(count + 1, 2 * count + 1)))
+    assert jobs(tables)[count:] == rows_of(batch(count + 1, count))
+
+
+def test_the_text_is_readable(tables: Tables) -> None:
+    """Payloads, lists and results are text for whoever looks into the database."""
+    apply(tables, Added(FULL_ROW))
+    query = "SELECT typeof(data), depends_on, tags, result FROM jobs"
+    assert tables._db.execute(query).get == ("text", "[7,9007199254740991]", '["red","ä\'"]', "[1, 2]")
+
+
+def test_changes_of_older_jobs(tables: Tables) -> None:
+    """Only the columns that changed are written."""
+    apply(tables, Added(structs.replace(FULL_ROW, state=WAITING, done=0)), batch(2, 4))
+    changed = Changed(1, "mail", DELAYED, 500, 300, 4, "boom", 7, 8, 2)
+    apply(tables, changed, completed([2, 3], done=1), Dropped("mail", [4], "purged"), Progressed(5, 10, "x"))
+    first, second, third, last = jobs(tables)
+    members = {name: getattr(changed, name) for name in structs.asdict(changed) if name not in {"id", "queue"}}
+    assert first == structs.replace(FULL_ROW, done=0, **members)
+    finish = {"state": COMPLETED, "started_at": 300, "done_at": 400, "token": "token"}
+    assert second == structs.replace(rows_of(batch(2, 1))[0], done=1, result=b'"r2"', **finish)
+    assert third == structs.replace(rows_of(batch(3, 1))[0], done=2, result=b'"r3"', **finish)
+    assert last == structs.replace(rows_of(batch(5, 1))[0], progress=10, message="x")
+
+
+def test_forgetting(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old completions and old results go, in as many steps as it takes."""
+    monkeypatch.setattr(tables_module, "SLICE_ROWS", 7)
+    apply(tables, batch(1, 60), completed(list(range(1, 51)), done=1))
+    apply(tables, completed([51], done=51, forget=31, forget_results=42))
+    assert [job.id for job in jobs(tables) if job.done] == list(range(31, 52))
+    assert [job.id for job in jobs(tables) if job.result] == list(range(42, 52))
+
+
+def test_counters_settings_and_schedules(tables: Tables) -> None:
+    """Counters add up, settings and schedules are replaced."""
+    cron = CronRow("nightly", "mail", '{"ä":1}'.encode(), "@daily", 0, "UTC", 1000, 0)
+    apply(tables, batch(1, 3), QueueSet("mail", True, 1, 2), CronSet(cron), CronSet(structs.replace(cron, name="x")))
+    apply(tables, batch(4, 2), Dropped("mail", [1], "expired"), CronDeleted("x"), QueueSet("a", False, 0, 3))
+    snapshot = tables.snapshot()
+    assert snapshot.queues == [QueueRow("a", False, 0, 3), QueueRow("mail", True, 1, 2, 5, 0, 0, 0, 1, 0)]
+    assert snapshot.queues[1].paused is True
+    assert snapshot.crons == [cron]
+    assert (snapshot.next_id, snapshot.dropped) == (6, [1])
+    apply(tables, QueueSet("mail", False, 0, 0), completed([2], done=1))
+    assert tables.snapshot().queues[1] == QueueRow("mail", False, 0, 0, 5, 1, 0, 0, 1, 0)
+
+
+def test_many_queues_in_one_window(tables: Tables) -> None:
+    """As many as there may be are counted in few statements."""
+    records = [Pushed(f"q{n:04}", n, 1, 0, 0, 0, 0, 0, [b"1"]) for n in range(1, 1_001)]
+    apply(tables, *records, *(QueueSet(f"q{n:04}", True, n, 0) for n in range(1, 1_001)))
+    assert tables.snapshot().queues == [QueueRow(f"q{n:04}", True, n, 0, 1) for n in range(1, 1_001)]
+
+
+def test_transactions_are_small(tables: Tables) -> None:
+    """A large window is many transactions, a small one is one."""
+    assert apply(tables, batch(1, 10), completed([1], done=1), Dropped("mail", [2], "expired")) == 1
+    assert apply(tables, batch(11, 10 * SLICE_ROWS)) > 10
+
+
+@pytest.mark.parametrize("jobs_in_a_batch", [1, 30])
+def test_large_payloads_make_transactions_of_fewer_rows(tables: Tables, jobs_in_a_batch: int) -> None:
+    """A megabyte of payload fills a transaction like a thousand small jobs do."""
+    size = SLICE_BYTES // 10
+    records = [
+        Pushed("mail", first, 1, 0, 0, 0, 0, 0, [b"1" * size] * jobs_in_a_batch)
+        for first in range(1, 61, jobs_in_a_batch)
+    ]
+    assert 5 <= apply(tables, *records) <= 9
+    assert [len(job.data) for job in jobs(tables)] == [size] * 60
+
+
+def test_a_window_that_broke_off_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of jobs that ended before the window was folded at last are no ghosts."""
+    monkeypatch.setattr(tables_module, "SLICE_ROWS", 5)
+    connection = apsw.Connection(str(path))
+    tables = Tables(connection)
+    apply(tables, batch(1, 20))
+    before = tables.meta
+    list(islice(window(tables, batch(21, 100), Dropped("mail", [1, 2], "expired"), completed([3], done=1)), 1))
+    connection.close()
+
+    connection = apsw.Connection(str(path))
+    tables = Tables(connection)
+    assert tables.meta == before
+    assert connection.execute("SELECT count(*) FROM jobs WHERE id > 20").get == 100
+    assert [job.id for job in jobs(tables) if job.id > 20] == []
+    tables.start_epoch()
+    both = [batch(21, 100), Dropped("mail", [1, 2], "expired"), completed([3], done=1)]
+    apply(tables, *both, Dropped("mail", list(range(21, 120)), "purged"), completed([120], done=2, forget=3))
+    assert [job.id for job in jobs(tables)] == list(range(4, 21))
+    assert tables.snapshot().dropped == [1, 2, *range(21, 120)]
+    assert tables.snapshot().queues == [QueueRow("mail", False, 0, 0, 120, 2, 0, 0, 2, 99)]
+    connection.close()
+
+
+def test_a_start_is_counted(tables: Tables) -> None:
+    """In the database, not only in memory."""
+    tables.start_epoch()
+    tables.start_epoch()
+    assert tables.meta.epoch == tables._db.execute("SELECT epoch FROM meta").get == 2
+
+
+def test_the_newest_group(tables: Tables) -> None:
+    """From the journal, or what was folded if there is none."""
+    assert tables.newest() == 0
+    apply(tables, batch(1, 1))
+    assert tables.newest() == 1
+    tables._db.execute("INSERT INTO journal VALUES (2, x'00')")
+    assert tables.newest() == 2
+
+
+def test_tables_without_a_standing_are_refused(tables: Tables) -> None:
+    """Someone emptied the table meta: that is damage."""
+    tables._db.execute("DELETE FROM meta")
+    with pytest.raises(StorageError, match="the table meta is empty"):
+        Tables(tables._db)
