@@ -20,6 +20,7 @@ PATIENCE_MS: Final = 60_000
 """Silence on all connections after which a measurement is given up."""
 
 OK: Final = b'{"ok":true'
+REFUSED: Final = b'{"ok":false'
 
 _JOB: Final = b'{"id":'
 _TOKEN: Final = b'"token":'
@@ -101,6 +102,34 @@ def receive(connection: socket.socket) -> bytes:
     if not count:
         raise RuntimeError("the server closed the connection")
     return bytes(BUFFER[:count])
+
+
+def read_lines(connection: socket.socket, count: int = 1) -> bytes:
+    """Wait until ``count`` lines have come."""
+    parts: list[bytes] = []
+    while count:
+        data = receive(connection)
+        count -= data.count(b"\n")
+        parts.append(data)
+    return b"".join(parts)
+
+
+def ask(connection: socket.socket, line: bytes) -> bytes:
+    """One command, and its answer."""
+    connection.sendall(line + b"\n")
+    answer = read_lines(connection)
+    check_ok(answer)
+    return answer
+
+
+def check_ok(answers: bytes) -> None:
+    """Look for a refusal.
+
+    Raises:
+        RuntimeError: there is one.
+    """
+    if REFUSED in answers:
+        raise RuntimeError(f"the server refused: {answers[:300]!r}")
 
 
 class Repeat:

@@ -36,6 +36,20 @@ def pin_load() -> None:
         os.sched_setaffinity(0, {CORES[1]})
 
 
+class Bystanders:
+    """How much of the machine other programs use from now on. A figure taken beside them tells of them as well."""
+
+    def __init__(self) -> None:
+        self._all, self._busy = _machine_seconds()
+        self._ours = _own_seconds()
+
+    def share(self) -> float:
+        """Part of all processor time since the start that neither we nor servers that have ended used, 0 to 1."""
+        all_now, busy_now = _machine_seconds()
+        others = busy_now - self._busy - (_own_seconds() - self._ours)
+        return max(0.0, others) / max(1e-9, all_now - self._all)
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that a process holds in RAM."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
@@ -49,6 +63,22 @@ def cpu_seconds(pid: int) -> float:
     """Processor time that a process has used, in user mode and in the kernel."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """Processor time of all cores since the machine started: all of it, and what was not idle."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+    except OSError:
+        return 0.0, 0.0
+    ticks = [int(word) for word in first.split()[1:9]]
+    second = os.sysconf("SC_CLK_TCK")
+    return sum(ticks) / second, (sum(ticks) - ticks[3] - ticks[4]) / second
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _processor() -> str:

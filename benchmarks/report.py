@@ -7,12 +7,12 @@ smallest and the largest.
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final, Literal
 
-from benchmarks.machine import describe
+from benchmarks.machine import Bystanders, describe
 
 Durability = Literal["memory", "relaxed", "full"]
 
@@ -129,9 +129,16 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(rows)
 
 
-def section(results: Sequence[Result], machine: str, command: str) -> str:
-    """What stands between the marks of a document: machine, command, and a table for each module."""
-    parts = [f"Machine: {machine}.\n\nAll of it: `{command}`."]
+def section(results: Sequence[Result], machine: str, command: str, others: float) -> str:
+    """What stands between the marks of a document: machine, command, and a table for each module.
+
+    Args:
+        results: all of them, in order.
+        machine: as `benchmarks.machine.describe` gives it.
+        command: what was run.
+        others: part of the processor time that other programs used meanwhile, 0 to 1.
+    """
+    parts = [f"Machine: {machine}. Other programs used {others:.0%} of its processor time.\n\nAll of it: `{command}`."]
     for module_command in dict.fromkeys(result.command for result in results):
         own = [result for result in results if result.command == module_command]
         parts.append(f"`{module_command}`, {len(own[0].samples)} runs:\n\n{table(own)}")
@@ -157,10 +164,12 @@ def measure(questions: dict[str, Question], size: Size) -> Iterator[Result]:
     for module, question in questions.items():
         command = f"python -m {module}{' --quick' if size is QUICK else ''}"
         print(f"{command}  ({size.runs} runs, median and min to max)", flush=True)
+        others = Bystanders()
         for result in question(size):
-            named = Result(result.what, result.durability, result.unit, result.samples, result.goal, command)
+            named = replace(result, command=command)
             print(line(named), flush=True)
             yield named
+        print(f"  (other programs used {others.share():.0%} of the processor time meanwhile)", flush=True)
 
 
 def main(questions: dict[str, Question], program: str) -> None:
@@ -171,6 +180,8 @@ def main(questions: dict[str, Question], program: str) -> None:
     given = parser.parse_args()
     machine = describe()
     print(f"Machine: {machine}", flush=True)
+    others = Bystanders()
     results = list(measure(questions, QUICK if given.quick else FULL))
     if given.write:
-        write_into(given.write, section(results, machine, " ".join(["python", "-m", program, *sys.argv[1:]])))
+        command = " ".join(["python", "-m", program, *sys.argv[1:]])
+        write_into(given.write, section(results, machine, command, others.share()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from benchmarks.load import connect
+from benchmarks.load import ask, connect
 from benchmarks.machine import pin_load, pin_server
 from benchmarks.report import Durability
 
@@ -79,15 +79,8 @@ class Server:
 
     def ask(self, line: bytes) -> bytes:
         """One command on a connection of its own; the answer's line."""
-        with connect(self) as one:
-            one.sendall(line + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                data = one.recv(1 << 16)
-                if not data:
-                    raise RuntimeError("the server closed the connection")
-                answer += data
-        return answer
+        with connect(self) as connection:
+            return ask(connection, line)
 
     def kill(self) -> None:
         """End it as a crash would."""

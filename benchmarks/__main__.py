@@ -1,0 +1,16 @@
+"""``python -m benchmarks``: all questions, one after the other; about five minutes."""
+
+from benchmarks import hot_path, latency, memory, recovery, scaling, throughput
+from benchmarks.report import main
+
+main(
+    {
+        "benchmarks.hot_path": hot_path.run,
+        "benchmarks.throughput": throughput.run,
+        "benchmarks.latency": latency.run,
+        "benchmarks.memory": memory.run,
+        "benchmarks.recovery": recovery.run,
+        "benchmarks.scaling": scaling.run,
+    },
+    "benchmarks",
+)
