@@ -8,7 +8,7 @@ from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.intake import Intake
 from flashq.engine.jobs import Jobs
-from flashq.engine.leases import Worker
+from flashq.engine.leases import Lease, Worker, parse_token
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.records import CronDeleted, CronSet, Progressed, QueueSet
 from flashq.engine.settings import Settings
@@ -152,7 +152,7 @@ class Control:
             if len(self._workers) >= MAX_WORKERS:
                 raise LimitReached(f"Too many workers (max {MAX_WORKERS})")
             deadline = now.steady + self._silence_ms
-            worker = Worker(name, queues, concurrency, host, pid, now.wall, deadline, set())
+            worker = Worker(name, queues, concurrency, host, pid, now.wall, deadline, {})
             self._workers[name] = worker
             self._clocks.workers.at(deadline, worker)
         else:
@@ -182,20 +182,27 @@ class Control:
             raise NotFound(f"Worker {name!r} not found")
         worker.gone = True
         self._clocks.workers.stale()
-        for lease in sorted(worker.leases, key=lambda lease: lease.started_at, reverse=True):
+        for lease in reversed(list(worker.leases)):
             self._settle.hand_back(lease.ids, lease.token, now)
 
-    def worker_silent(self, worker: Worker, now: Instant) -> None:
-        """A worker's timer fired: it is lost, unless it spoke since."""
-        if worker.gone:
-            return
-        if worker.deadline > now.steady:
-            self._clocks.workers.at(worker.deadline, worker)
-            return
-        worker.gone = True
-        del self._workers[worker.name]
-        for lease in sorted(worker.leases, key=lambda lease: lease.token):
-            self._settle.end_lease(lease, "worker lost", now)
+    def workers_silent(self, workers: list[Worker], now: Instant) -> None:
+        """The timers of these workers fired: they are lost, unless they spoke since.
+
+        All of them are lost before the first of their attempts ends, so that what one gives up is not handed to another.
+        """
+        lost: list[Worker] = []
+        for worker in workers:
+            if worker.gone:
+                continue
+            if worker.deadline > now.steady:
+                self._clocks.workers.at(worker.deadline, worker)
+                continue
+            worker.gone = True
+            del self._workers[worker.name]
+            lost.append(worker)
+        for worker in lost:
+            for lease in _by_delivery(worker):
+                self._settle.end_lease(lease, "worker lost", now)
 
     # --- schedules ---
 
@@ -243,3 +250,8 @@ class Control:
     def _record_settings(self, queue: Queue) -> None:
         limits = queue.limits
         self._outbox.record(QueueSet(queue.name, limits.paused, limits.rate, limits.concurrency))
+
+
+def _by_delivery(worker: Worker) -> list[Lease]:
+    """What a worker holds in the order in which it got it. The leases are a set, whose own order means nothing."""
+    return sorted(worker.leases, key=lambda lease: (parse_token(lease.token) or (0, 0), lease.ids[0]))

@@ -5,12 +5,13 @@ at-least-once delivery allows, so a pull never costs a disk write.
 """
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from flashq.engine.clocks import Clocks
 from flashq.engine.effects import Outbox
-from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs
+from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs, Run
 from flashq.engine.leases import Lease, Worker
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.settings import Settings
@@ -139,7 +140,7 @@ class Dispatch:
             deadline = now.steady + self._lease_ms
         lease = Lease(token, started_at, deadline, not timeout, worker, [], 0)
         if worker is not None:
-            worker.leases.add(lease)
+            worker.leases[lease] = None
         if deadline:
             self._clocks.leases.at(deadline, lease)
         return lease
@@ -171,7 +172,44 @@ class Dispatch:
         self._serial += 1
         token = f"{self._epoch:x}.{self._serial:x}.{self._nonce()}"
         started, name = now.wall, queue.name
+        run = self._jobs.run(ids)
+        if run is not None and self._alike(run, ids):
+            jobs = self._hand_out_run(run, ids, token, worker, now)
+        else:
+            jobs = self._hand_out_each(name, ids, token, worker, now)
+        if self._outbox.watched:
+            for id in ids:
+                self._outbox.event("active", name, id, started)
+        return jobs
+
+    def _alike(self, run: Run, ids: list[int]) -> bool:
+        """Whether the jobs of a run share their options and have nothing out of the ordinary."""
+        options = run.chunk.options
+        shared = options[run.start : run.stop].count(options[run.start]) == len(ids)
+        return shared and not self._jobs.have_extras(ids)
+
+    def _hand_out_run(self, run: Run, ids: list[int], token: str, worker: Worker | None, now: Instant) -> list[JobView]:
+        chunk, start, stop = run
+        count = len(ids)
+        o = chunk.options[start]
+        lease = self.lease(now.wall, token, o.timeout, worker, now)
+        lease.ids, lease.open = ids, count
+        chunk.state[start:stop] = bytes((ACTIVE,)) * count
+        chunk.lease[start:stop] = [lease] * count
+        name, priority, max_attempts, backoff = o.queue.name, o.priority, o.max_attempts, o.backoff
+        ttl, timeout, started = o.ttl, o.timeout, now.wall
+        none: list[Any] = []  # shared: a view is read, never written
+        return [
+            JobView(id, name, Raw(data), priority, created, created, started, 0, max_attempts, backoff, ttl, timeout,
+                    None, none, 0, None, none, UNSET, token)
+            for id, data, created in zip(ids, chunk.data[start:stop], chunk.created[start:stop], strict=True)
+        ]  # fmt: skip
+
+    def _hand_out_each(
+        self, name: str, ids: list[int], token: str, worker: Worker | None, now: Instant
+    ) -> list[JobView]:
         chunks, extras = self._jobs.chunks, self._jobs.extras
+        started = now.wall
         leases: dict[int, Lease] = {}
         lease: Lease | None = None
         last = None
@@ -201,9 +239,6 @@ class Dispatch:
             jobs.append(job)
         for lease in leases.values():
             lease.open = len(lease.ids)
-        if self._outbox.watched:
-            for id in ids:
-                self._outbox.event("active", name, id, started)
         return jobs
 
     def _await_refill(self, queue: Queue, now: Instant) -> None:

@@ -38,7 +38,7 @@ class Lease(Struct, eq=False, gc=False):
             return False
         self.ids = []
         if self.worker is not None:
-            self.worker.leases.discard(self)
+            self.worker.leases.pop(self, None)
         return True
 
 
@@ -50,7 +50,7 @@ class Worker(Struct, eq=False):
         queues, concurrency, host, pid: what it said about itself, for people.
         last_beat: wall ms of its last sign of life.
         deadline: steady ms at which its silence has lasted too long.
-        leases: what it holds.
+        leases: what it holds, in the order in which it got it.
         processed, failed: attempts it has ended.
         gone: it left or was lost.
     """
@@ -62,7 +62,7 @@ class Worker(Struct, eq=False):
     pid: int | None
     last_beat: int
     deadline: int
-    leases: set[Lease]
+    leases: dict[Lease, None]
     processed: int = 0
     failed: int = 0
     gone: bool = False

@@ -7,14 +7,14 @@ from flashq.engine.leases import Lease, Worker, parse_token
 
 def make_worker() -> Worker:
     """A worker with nothing in hand."""
-    return Worker("w", [], 1, None, None, 0, 0, set())
+    return Worker("w", [], 1, None, None, 0, 0, {})
 
 
 def make_lease(worker: Worker | None, *ids: int) -> Lease:
     """A lease over these jobs."""
     lease = Lease("1.1.n", 0, 0, True, worker, list(ids), len(ids))
     if worker is not None:
-        worker.leases.add(lease)
+        worker.leases[lease] = None
     return lease
 
 
