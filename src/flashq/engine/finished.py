@@ -8,19 +8,32 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import Struct
+
 KEEP_DROPPED: Final = 50_000
 """Ids remembered as cancelled, expired or purged, so that a child pushed later does not take them for completed."""
+
+_BATCH: Final = 1_024
+"""Jobs that are kept together, so that most of them come and go by slices."""
+
+
+class _Batch(Struct, gc=False):
+    """Completed jobs and the sizes of their payloads; those before ``start`` are forgotten."""
+
+    ids: list[int]
+    sizes: list[int]
+    start: int = 0
 
 
 class Finished:
     """The newest completed jobs, their results, and the ids of the dropped."""
 
     __slots__ = (
+        "_batches",
         "_bytes",
         "_dropped",
-        "_order",
+        "_length",
         "_result_order",
-        "_sizes",
         "completions",
         "dropped",
         "keep",
@@ -38,19 +51,19 @@ class Finished:
         """How many jobs ever completed; the number of the newest completion."""
         self.results: dict[int, bytes] = {}
         self.dropped: dict[int, None] = {}
-        self._order: deque[int] = deque()  # remembered ids, oldest first
-        self._sizes: deque[int] = deque()  # their payload sizes
+        self._batches: deque[_Batch] = deque()  # remembered jobs, oldest first
+        self._length = 0
         self._result_order: deque[tuple[int, int]] = deque()  # (number, id), oldest first
         self._dropped: deque[int] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._order)
+        return self._length
 
     @property
     def forget(self) -> int:
         """Completions with smaller numbers are forgotten."""
-        return self.completions - len(self._order) + 1
+        return self.completions - self._length + 1
 
     @property
     def forget_results(self) -> int:
@@ -61,8 +74,13 @@ class Finished:
         """Jobs completed, in this order; ``sizes``: bytes of their payloads. Returns the first one's number."""
         first = self.completions + 1
         self.completions += len(ids)
-        self._order.extend(ids)
-        self._sizes.extend(sizes)
+        batches = self._batches
+        if batches and len(batches[-1].ids) + len(ids) <= _BATCH:
+            batches[-1].ids.extend(ids)
+            batches[-1].sizes.extend(sizes)
+        else:
+            batches.append(_Batch(list(ids), list(sizes)))
+        self._length += len(ids)
         self._bytes += sum(sizes)
         return first
 
@@ -82,17 +100,16 @@ class Finished:
 
     def trim(self) -> list[int]:
         """Forget what is over the bounds. Returns the ids of the jobs that are forgotten."""
-        results, order = self._result_order, self._order
+        results = self._result_order
         while results and (len(results) > self.keep_results or self._bytes > self.keep_bytes):
             self._bytes -= len(self.results.pop(results.popleft()[1]))
-        surplus = len(order) - self.keep
-        if surplus <= 0 and self._bytes <= self.keep_bytes:
-            return []
         gone: list[int] = []
-        while order and (surplus > 0 or self._bytes > self.keep_bytes):
-            surplus -= 1
-            self._bytes -= self._sizes.popleft()
-            gone.append(order.popleft())
+        while self._length > self.keep:
+            gone += self._pop(self._length - self.keep)
+        while self._length and self._bytes > self.keep_bytes:
+            gone += self._pop(1)
+        if not gone:
+            return gone
         oldest = self.forget
         while results and results[0][0] < oldest:
             self._bytes -= len(self.results.pop(results.popleft()[1]))
@@ -108,4 +125,16 @@ class Finished:
 
     def ids(self) -> list[int]:
         """The remembered completed jobs, oldest first; for checks."""
-        return list(self._order)
+        return [id for batch in self._batches for id in batch.ids[batch.start :]]
+
+    def _pop(self, count: int) -> list[int]:
+        """Up to ``count`` of the oldest, from one batch."""
+        batch = self._batches[0]
+        start, stop = batch.start, min(batch.start + count, len(batch.ids))
+        ids = batch.ids[start:stop]
+        self._bytes -= sum(batch.sizes[start:stop])
+        self._length -= len(ids)
+        batch.start = stop
+        if stop == len(batch.ids):
+            self._batches.popleft()
+        return ids

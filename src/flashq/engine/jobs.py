@@ -8,7 +8,8 @@ four pointers and a byte; a pushed batch is written by slice assignments, whatev
 A chunk is freed when its last job is forgotten.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -36,6 +37,7 @@ class Extra(Struct, gc=False):
         message: last progress message or error text.
         fence_epoch, fence_serial: the newest attempt that has ended; tokens up to it are stale.
         returns: how often it was handed back uncounted.
+        outlived: its ttl ended while it was active.
     """
 
     run_at: int = 0
@@ -50,6 +52,7 @@ class Extra(Struct, gc=False):
     fence_epoch: int = 0
     fence_serial: int = 0
     returns: int = 0
+    outlived: bool = False
 
 
 class Chunk:
@@ -66,6 +69,14 @@ class Chunk:
         self.state = bytearray(CHUNK)
         self.live = 0
         """Slots that hold a job."""
+
+
+class Run(NamedTuple):
+    """Consecutive ids that lie in one chunk: slots ``start`` to ``stop - 1``. Moved by slices instead of one by one."""
+
+    chunk: Chunk
+    start: int
+    stop: int
 
 
 class Jobs:
@@ -149,21 +160,55 @@ class Jobs:
             extra = self.extras[id] = Extra()
         return extra
 
+    def run(self, ids: Sequence[int]) -> Run | None:
+        """Where ``ids`` lie, if they are consecutive and in one chunk that exists: the usual case of a batch.
+
+        A lone id is no run: for it, slices would cost more than they save.
+        """
+        count = len(ids)
+        if count < 2:
+            return None
+        first, last = ids[0], ids[-1]
+        if last - first != count - 1 or first >> CHUNK_BITS != last >> CHUNK_BITS:
+            return None
+        chunk = self.chunks.get(first >> CHUNK_BITS)
+        if chunk is None or ids != list(range(first, last + 1)):
+            return None
+        return Run(chunk, first & MASK, (last & MASK) + 1)
+
+    def have_extras(self, ids: Sequence[int]) -> bool:
+        """Whether any of these jobs has an extra."""
+        return bool(self.extras) and not self.extras.keys().isdisjoint(ids)
+
     def forget(self, ids: list[int]) -> None:
         """Free the slots of jobs that are over."""
-        chunks, extras = self.chunks, self.extras
-        freed = len(ids) * JOB_BYTES
-        for id in ids:
-            chunk = chunks[id >> CHUNK_BITS]
-            slot = id & MASK
-            freed += len(chunk.data[slot])
-            chunk.state[slot] = UNKNOWN
-            chunk.data[slot] = chunk.options[slot] = chunk.lease[slot] = None  # type: ignore[call-overload]
-            chunk.live -= 1
+        run = self.run(ids)
+        if run is None:
+            freed = sum(map(self._free, ids))
+        else:
+            chunk, start, stop = run
+            nothing = [None] * len(ids)
+            freed = sum(map(len, chunk.data[start:stop]))
+            chunk.state[start:stop] = bytes(len(ids))
+            chunk.data[start:stop] = chunk.options[start:stop] = chunk.lease[start:stop] = nothing  # type: ignore[assignment]
+            chunk.live -= len(ids)
             if not chunk.live:
-                del chunks[id >> CHUNK_BITS]
-            if extras and id in extras:
-                custom = extras.pop(id).custom_id
-                if custom is not None:
-                    del self.customs[custom]
-        self.bytes -= freed
+                del self.chunks[ids[0] >> CHUNK_BITS]
+        self.bytes -= freed + len(ids) * JOB_BYTES
+        if self.have_extras(ids):
+            for id in ids:
+                extra = self.extras.pop(id, None)
+                if extra is not None and extra.custom_id is not None:
+                    del self.customs[extra.custom_id]
+
+    def _free(self, id: int) -> int:
+        """Free one slot. Returns the size of its payload."""
+        chunk = self.chunks[id >> CHUNK_BITS]
+        slot = id & MASK
+        size = len(chunk.data[slot])
+        chunk.state[slot] = UNKNOWN
+        chunk.data[slot] = chunk.options[slot] = chunk.lease[slot] = None  # type: ignore[call-overload]
+        chunk.live -= 1
+        if not chunk.live:
+            del self.chunks[id >> CHUNK_BITS]
+        return size

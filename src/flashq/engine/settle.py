@@ -17,7 +17,7 @@ from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.finished import Finished
 from flashq.engine.intake import Intake
-from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs
+from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs, Run
 from flashq.engine.leases import Lease, parse_token
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
@@ -90,6 +90,11 @@ class Settle:
         self, ids: Sequence[int], tokens: Sequence[str] | None, results: dict[int, bytes], now: Instant
     ) -> Acked:
         """Many attempts succeeded. Ids that nobody holds are skipped; ``tokens`` are aligned with ``ids``."""
+        run = self._jobs.run(ids)
+        if run is not None and self._whole(run, tokens):
+            lease = run.chunk.lease[run.start]
+            self._complete(run.chunk.options[run.start].queue, lease, list(ids), results, now, run)
+            return Acked(len(ids), [])
         groups: dict[Lease, list[int]] = {}
         group: list[int] = []
         last: Lease | None = None
@@ -211,6 +216,9 @@ class Settle:
 
     def expire(self, id: int, now: Instant) -> None:
         """A ttl ended: the job disappears, unless it runs or is over."""
+        if self._jobs.state(id) == ACTIVE:
+            self._jobs.extra(id).outlived = True
+            return
         expiry = expires_at(self._jobs, id) if may_expire(self._jobs, id) else 0
         if expiry and expiry <= now.wall:
             self.drop([id], "expired", now)
@@ -267,19 +275,43 @@ class Settle:
         self._settled(lease)
         return own
 
-    def _complete(self, queue: Queue, lease: Lease, ids: list[int], results: dict[int, bytes], now: Instant) -> None:
-        """Jobs of one lease are done."""
-        chunks, extras = self._jobs.chunks, self._jobs.extras
+    def _whole(self, run: Run, tokens: Sequence[str] | None) -> bool:
+        """Whether a run is active under one lease, and every token (if any) is its."""
+        chunk, start, stop = run
+        count = stop - start
+        if chunk.state[start:stop] != bytes((ACTIVE,)) * count:
+            return False
+        lease = chunk.lease[start]
+        return chunk.lease[start:stop].count(lease) == count and (tokens is None or tokens.count(lease.token) == count)
+
+    def _complete(
+        self,
+        queue: Queue,
+        lease: Lease,
+        ids: list[int],
+        results: dict[int, bytes],
+        now: Instant,
+        run: Run | None = None,
+    ) -> None:
+        """Jobs of one lease are done; ``run``: where they lie, if together."""
+        chunks = self._jobs.chunks
         count = len(ids)
-        pushed_at = 0
-        sizes: list[int] = []
-        for id in ids:
-            chunk = chunks[id >> CHUNK_BITS]
-            slot = id & MASK
-            chunk.state[slot] = COMPLETED
-            sizes.append(len(chunk.data[slot]))
-            pushed_at += chunk.created[slot]
-            if id in extras:
+        if run is not None:
+            chunk, start, stop = run
+            chunk.state[start:stop] = bytes((COMPLETED,)) * count
+            sizes = list(map(len, chunk.data[start:stop]))
+            pushed_at = sum(chunk.created[start:stop])
+        else:
+            pushed_at = 0
+            sizes = []
+            for id in ids:
+                chunk = chunks[id >> CHUNK_BITS]
+                slot = id & MASK
+                chunk.state[slot] = COMPLETED
+                sizes.append(len(chunk.data[slot]))
+                pushed_at += chunk.created[slot]
+        if self._jobs.have_extras(ids):
+            for id in ids:
                 self._free_key(queue, id)
         finished = self._finished
         first = finished.add(ids, sizes)
@@ -368,6 +400,9 @@ class Settle:
         extra.started_at = lease.started_at
         extra.run_at = extra.run_at or chunk.created[slot]
         extra.fence_epoch, extra.fence_serial = parse_token(lease.token) or (0, 0)
+        if extra.outlived:  # its timer has fired, and the wall clock may have been set back since
+            extra.outlived = False
+            self._clocks.expiries.at(expires_at(self._jobs, id), id)
         chunk.lease[slot] = None  # type: ignore[call-overload]
         self._settled(lease)
 

@@ -167,7 +167,7 @@ def wait_for_the_dead(engine: Engine) -> None:
 
 def forget_a_completion(engine: Engine) -> None:
     """A completed job that would stay for ever."""
-    engine.finished._order.clear()
+    engine.finished._batches.clear()
 
 
 def keep_a_result(engine: Engine) -> None:
