@@ -8,7 +8,7 @@ from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.intake import Intake
 from flashq.engine.jobs import Jobs
-from flashq.engine.leases import Lease, Worker, parse_token
+from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.records import CronDeleted, CronSet, Progressed, QueueSet
 from flashq.engine.settings import Settings
@@ -201,7 +201,7 @@ class Control:
             del self._workers[worker.name]
             lost.append(worker)
         for worker in lost:
-            for lease in _by_delivery(worker):
+            for lease in list(worker.leases):
                 self._settle.end_lease(lease, "worker lost", now)
 
     # --- schedules ---
@@ -250,8 +250,3 @@ class Control:
     def _record_settings(self, queue: Queue) -> None:
         limits = queue.limits
         self._outbox.record(QueueSet(queue.name, limits.paused, limits.rate, limits.concurrency))
-
-
-def _by_delivery(worker: Worker) -> list[Lease]:
-    """What a worker holds in the order in which it got it. The leases are a set, whose own order means nothing."""
-    return sorted(worker.leases, key=lambda lease: (parse_token(lease.token) or (0, 0), lease.ids[0]))

@@ -78,10 +78,11 @@ class Engine:
             Ms until the next thing falls due: 0 when the slice was full, None when nothing is waiting for a time.
         """
         clocks, most = self.clocks, self.settings.slice
+        silent = [worker for _, worker in clocks.workers.due(now.steady, most)]
+        if silent:  # first, so that nothing is handed to a worker that is lost
+            self.control.workers_silent(silent, now)
         for _, lease in clocks.leases.due(now.steady, most):
             self.settle.lease_over(lease, now)
-        for _, worker in clocks.workers.due(now.steady, most):
-            self.control.worker_silent(worker, now)
         for _, id in clocks.expiries.due(now.wall, most):
             self.settle.expire(id, now)
         for due, id in sorted(clocks.delays.due(now.wall, most)):  # of what falls due together, lower ids first
