@@ -1,0 +1,1 @@
+"""What is left after a server was killed, or its disk failed."""

@@ -1,0 +1,54 @@
+"""A checker that finds nothing proves nothing: each of its rules is broken once, on purpose."""
+
+import pytest
+from tests.crash.history import Ack, Delivery, History, Push, violations
+
+
+def good() -> History:
+    """A job that was pushed, delivered, acknowledged; and one whose push and whose ack were never answered."""
+    return History(
+        pushes=[Push("a", 1, 1, 2), Push("b", 1), Push("c", 1, 3, 2, "k")],
+        deliveries=[
+            Delivery(1, "a", "1.1.x", 3, 4),
+            Delivery(2, "b", "1.2.x", 3, 4),
+            Delivery(2, "b", "2.1.x", 8, 9),
+            Delivery(3, "c", "2.2.x", 8, 9),
+        ],
+        acks=[
+            Ack(1, "1.1.x", 5, "ok", 6),
+            Ack(1, "1.1.x", 7, "already", 8),
+            Ack(2, "1.2.x", 5),
+            Ack(2, "1.2.x", 10, "stale", 11),
+            Ack(2, "2.1.x", 10, "ok", 11),
+            Ack(3, "2.2.x", 10, "ok", 11),
+        ],
+        most_active=5,
+    )
+
+
+def test_what_may_happen() -> None:
+    """Answers that never came, repeats and refused repeats are all in order."""
+    assert violations(good(), 5) == []
+    assert good().acknowledged() == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "planted"),
+    [
+        ("lost", History(pushes=[Push("z", 1, 9, 2)])),
+        ("phantom", History(deliveries=[Delivery(9, "z", "1.9.x", 1, 2)])),
+        ("phantom", History(pushes=[Push("z", 5)], deliveries=[Delivery(9, "z", "1.9.x", 1, 2)])),
+        ("another id", History(deliveries=[Delivery(9, "a", "1.9.x", 3, 4)])),
+        ("resurrected", History(deliveries=[Delivery(1, "a", "2.9.x", 7, 8)])),
+        ("completed twice", History(acks=[Ack(1, "1.1.x", 5, "ok", 6)])),
+        ("stale success", History(deliveries=[Delivery(2, "b", "2.9.x", 8, 9)])),
+        ("one key", History(pushes=[Push("d", 3, 4, 4, "k")], acks=[Ack(4, "2.3.x", 9)])),
+        ("one push", History(pushes=[Push("a", 3, 7, 4)], acks=[Ack(7, "2.3.x", 9)])),
+        ("over the limit", History(most_active=6)),
+    ],
+)
+def test_what_may_not_happen(word: str, planted: History) -> None:
+    """Each rule speaks up, and only that one."""
+    found = violations(History.of_all([good(), planted]), 5)
+    assert found
+    assert all(sentence.startswith(word) for sentence in found), found

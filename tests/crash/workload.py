@@ -1,0 +1,324 @@
+"""Clients that work with a server that is killed under them, and note everything.
+
+Producers push in four ways, workers finish what they get in four ways. A client that loses its server notes that it
+got no answer, and comes back as soon as there is a server again.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from typing import Any, Final
+
+from tests.crash.history import Ack, Delivery, History, Push
+from tests.fakes.server_process import Answer, EndOfAnswers, LineClient, ServerProcess, line
+
+PLAIN: Final = "plain"
+LIMITED: Final = "limited"
+KEYED: Final = "keyed"
+NAMED: Final = "named"
+QUEUES: Final = (PLAIN, LIMITED, KEYED, NAMED)
+LIMIT: Final = 64
+"""Attempts at once in the limited queue."""
+
+WINDOW: Final = 64
+BATCH: Final = 200
+KEYS: Final = 50
+BACKLOG: Final = 20_000
+"""Jobs ahead of the workers at which producers wait, so that the end is not one long drain."""
+
+GONE: Final = (EndOfAnswers, OSError)
+"""What a client sees when its server is killed."""
+
+ENDLESS: Final = {"max_attempts": 0, "backoff": 0}
+"""Jobs of this workload leave by being acknowledged and in no other way."""
+
+
+class Client(threading.Thread):
+    """One client in a thread of its own, until it is told to stop.
+
+    Attributes:
+        history: what it did.
+        trouble: what ended it before its time.
+    """
+
+    def __init__(self, connect: Callable[[], LineClient], seed: int, behind: Callable[[], int]) -> None:
+        """Args: ``behind``: how many jobs are waiting to be worked on, roughly."""
+        super().__init__(daemon=True)
+        self.history = History()
+        self.trouble: BaseException | None = None
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.behind = behind
+        self._connect = connect
+        self._stop_asked = threading.Event()
+
+    def stop(self) -> None:
+        """Ask it to end after its present operation."""
+        self._stop_asked.set()
+
+    def run(self) -> None:
+        """Work; after each loss of the server begin anew."""
+        while not self._stop_asked.is_set():
+            try:
+                with self._connect() as client:
+                    while not self._stop_asked.is_set():
+                        self.work(client)
+            except GONE:
+                self._stop_asked.wait(0.005)
+            except BaseException as error:  # the test wants to know, and a thread would only print it
+                self.trouble = error
+                return
+
+    def work(self, client: LineClient) -> None:
+        """One round."""
+        raise NotImplementedError
+
+    def pause_while_behind(self) -> None:
+        """Wait until the workers have caught up."""
+        while self.behind() > BACKLOG and not self._stop_asked.wait(0.01):
+            pass
+
+
+class Producer(Client):
+    """Pushes. ``kind``: single, batch, keyed or named."""
+
+    def __init__(self, kind: str, connect: Callable[[], LineClient], seed: int, behind: Callable[[], int]) -> None:
+        super().__init__(connect, seed, behind)
+        self.pushed = 0
+        self._numbers = count()
+        self._kind = kind
+        self._unsure: deque[Push] = deque()
+
+    def work(self, client: LineClient) -> None:
+        """One window of pushes."""
+        self.pause_while_behind()
+        getattr(self, f"_{self._kind}")(client)
+
+    def _new(self, key: str | None = None) -> Push:
+        push = Push(f"{self.seed}-{next(self._numbers)}", time.monotonic(), key=key)
+        self.history.pushes.append(push)
+        return push
+
+    def _single(self, client: LineClient) -> None:
+        pushes = [self._new() for _ in range(WINDOW)]
+        client.send_raw(b"".join(line("PUSH", queue=PLAIN, data=push.uid, **ENDLESS) for push in pushes))
+        for push in pushes:
+            self._confirm(push, client.receive())
+
+    def _batch(self, client: LineClient) -> None:
+        pushes = [self._new() for _ in range(BATCH)]
+        queue = self.random.choice((PLAIN, LIMITED))
+        client.send("PUSHB", queue=queue, jobs=[{"data": push.uid, **ENDLESS} for push in pushes])
+        ids = client.receive()["ids"]
+        ended = time.monotonic()
+        for push, id in zip(pushes, ids, strict=True):
+            push.id, push.ended = id, ended
+        self.pushed += len(ids)
+
+    def _keyed(self, client: LineClient) -> None:
+        pushes = [self._new(f"key-{self.random.randrange(KEYS)}") for _ in range(WINDOW)]
+        for push in pushes:
+            client.send("PUSH", queue=KEYED, data=push.uid, unique_key=push.key, **ENDLESS)
+        for push in pushes:
+            answer = client.receive()
+            if not answer["ok"]:
+                assert answer["code"] == "duplicate", answer
+                self.history.pushes.remove(push)
+            else:
+                self._confirm(push, answer)
+
+    def _named(self, client: LineClient) -> None:
+        """Pushes that may be repeated: whatever got no answer is pushed again under the same name."""
+        again = [self._unsure.popleft() for _ in range(min(WINDOW, len(self._unsure)))]
+        pushes = [Push(push.uid, time.monotonic()) for push in again]
+        self.history.pushes += pushes
+        pushes += [self._new() for _ in range(WINDOW - len(pushes))]
+        self._unsure.extend(pushes)
+        client.send_raw(
+            b"".join(line("PUSH", queue=NAMED, data=push.uid, job_id=push.uid, **ENDLESS) for push in pushes)
+        )
+        for push in pushes:
+            self._confirm(push, client.receive())
+            self._unsure.remove(push)
+
+    def _confirm(self, push: Push, answer: Answer) -> None:
+        assert answer["ok"], answer
+        push.id, push.ended = answer["id"], time.monotonic()
+        self.pushed += 1
+
+
+class Worker(Client):
+    """Pulls and finishes. ``kind``: batch, single, failing or late."""
+
+    def __init__(self, kind: str, connect: Callable[[], LineClient], seed: int) -> None:
+        super().__init__(connect, seed, lambda: 0)
+        self.done = 0
+        self._kind = kind
+        self._turn = seed
+        self._old: deque[Delivery] = deque(maxlen=2_000)
+        """Attempts to be acknowledged late, or again, some of them from before the last kill."""
+
+    def work(self, client: LineClient) -> None:
+        """One delivery."""
+        self._turn += 1
+        queue = QUEUES[self._turn % len(QUEUES)]
+        jobs = self.pull(client, queue, self.random.choice((1, 20, 200)))
+        if jobs:
+            getattr(self, f"_{self._kind}")(client, jobs)
+
+    def pull(self, client: LineClient, queue: str, most: int) -> list[Delivery]:
+        """Take jobs and note them."""
+        began = time.monotonic()
+        answer = client.ask("PULLB", queue=queue, count=most, timeout=self.random.choice((0, 5)))
+        assert answer["ok"], answer
+        ended = time.monotonic()
+        found = [Delivery(job["id"], job["data"], job["token"], began, ended) for job in answer["jobs"]]
+        self.history.deliveries += found
+        return found
+
+    def acknowledge_batch(self, client: LineClient, jobs: list[Delivery]) -> None:
+        """One ACKB; its answer tells which of them were stale."""
+        acks = [self._begin(job) for job in jobs]
+        answer = client.ask("ACKB", ids=[job.id for job in jobs], tokens=[job.token for job in jobs])
+        assert answer["ok"], answer
+        stale, ended = set(answer["stale"]), time.monotonic()
+        assert answer["ids"] == [len(jobs) - len(stale)], (answer, len(jobs))
+        for ack in acks:
+            ack.outcome, ack.ended = ("stale" if ack.id in stale else "ok"), ended
+        self.done += len(jobs) - len(stale)
+
+    def acknowledge(self, client: LineClient, jobs: list[Delivery]) -> None:
+        """One ACK each, all of them sent before the first answer is read."""
+        acks = [self._begin(job) for job in jobs]
+        client.send_raw(b"".join(line("ACK", id=job.id, token=job.token) for job in jobs))
+        for ack in acks:
+            answer = client.receive()
+            ack.ended = time.monotonic()
+            ack.outcome = _outcome(answer)
+            self.done += ack.outcome == "ok"
+
+    def _begin(self, job: Delivery) -> Ack:
+        ack = Ack(job.id, job.token, time.monotonic())
+        self.history.acks.append(ack)
+        return ack
+
+    def _batch(self, client: LineClient, jobs: list[Delivery]) -> None:
+        self.acknowledge_batch(client, jobs)
+
+    def _single(self, client: LineClient, jobs: list[Delivery]) -> None:
+        self.acknowledge(client, jobs)
+
+    def _failing(self, client: LineClient, jobs: list[Delivery]) -> None:
+        """Every fifth fails; its token must be worth nothing afterwards."""
+        failing, fine = jobs[::5], [job for n, job in enumerate(jobs) if n % 5]
+        client.send_raw(b"".join(line("FAIL", id=job.id, token=job.token, error="x") for job in failing))
+        for _ in failing:
+            answer = client.receive()
+            assert answer["ok"] or answer["code"] == "stale_attempt", answer
+        if fine:
+            self.acknowledge_batch(client, fine)
+        for job in failing[:3]:
+            answer = client.ask("ACK", id=job.id, token=job.token)
+            assert answer.get("code") in ("stale_attempt", "not_found"), (job, answer)
+
+    def _late(self, client: LineClient, jobs: list[Delivery]) -> None:
+        """Some at once, some when others have come and the server may have been killed, some twice."""
+        now = self.random.randrange(len(jobs) + 1)
+        self._old.extend(jobs[now:])
+        if now:
+            self.acknowledge(client, jobs[:now])
+            self._old.extend(jobs[: min(now, 5)])
+        if len(self._old) > 400:
+            self.acknowledge(client, [self._old.popleft() for _ in range(300)])
+
+
+class Watcher(Client):
+    """Looks at the limited queue, again and again."""
+
+    def work(self, client: LineClient) -> None:
+        """One look."""
+        for queue in client.ok("LISTQUEUES")["queues"]:
+            if queue["name"] == LIMITED:
+                self.history.most_active = max(self.history.most_active, queue["processing"])
+        self._stop_asked.wait(0.002)
+
+
+def _outcome(answer: Answer) -> str:
+    if answer["ok"]:
+        return "already" if answer.get("already") else "ok"
+    code = answer["code"]
+    assert code in ("stale_attempt", "not_found"), answer
+    return "stale" if code == "stale_attempt" else "missing"
+
+
+class Crowd:
+    """All clients of a run: half of them over TCP, half over the Unix socket."""
+
+    def __init__(self, server: ServerProcess, seed: int) -> None:
+        self._server = server
+        doors: list[Callable[[], LineClient]] = [server.client, server.unix_client]
+        self.workers = [
+            Worker(kind, doors[n % 2], seed + n) for n, kind in enumerate(("batch", "single", "failing", "late"))
+        ]
+        self.producers = [
+            Producer(kind, doors[n % 2], seed + 10 + n, self._behind)
+            for n, kind in enumerate(("single", "batch", "keyed", "named"))
+        ]
+        self.clients: list[Client] = [*self.workers, *self.producers, Watcher(server.client, seed + 20, lambda: 0)]
+
+    def start(self) -> None:
+        """Set all of them going."""
+        for client in self.clients:
+            client.start()
+
+    def stop(self) -> None:
+        """End all of them, and raise what ended one of them before."""
+        for client in self.clients:
+            client.stop()
+        for client in self.clients:
+            client.join(30)
+            assert not client.is_alive(), f"{client} hangs"
+        self.look_for_trouble()
+
+    def look_for_trouble(self) -> None:
+        """Raise what ended a client before its time."""
+        for client in self.clients:
+            if client.trouble is not None:
+                raise client.trouble
+
+    def history(self, *more: Client) -> History:
+        """What everybody did."""
+        return History.of_all(client.history for client in (*self.clients, *more))
+
+    def _behind(self) -> int:
+        return sum(producer.pushed for producer in self.producers) - sum(worker.done for worker in self.workers)
+
+
+def drain(server: ServerProcess) -> Worker:
+    """Finish everything that is left. Returns the worker that did."""
+    worker = Worker("batch", server.client, 1_000)
+    with server.client() as client:
+        for queue in QUEUES:
+            while jobs := worker.pull(client, queue, 5_000):
+                worker.acknowledge_batch(client, jobs)
+        left: dict[str, Any] = client.ok("STATS")
+        left.pop("completed")
+        assert not any(left.values()), f"not everything could be drained: {left}"
+    return worker
+
+
+def waits(seed: int, least_s: float, most_s: float) -> Iterator[float]:
+    """Random times, the same for the same seed."""
+    dice = random.Random(seed)
+    while True:
+        yield dice.uniform(least_s, most_s)
+
+
+def set_limit(server: ServerProcess) -> None:
+    """Brake the limited queue."""
+    with suppress(EndOfAnswers), server.client() as client:
+        client.ok("SETCONCURRENCY", queue=LIMITED, limit=LIMIT)
