@@ -113,6 +113,7 @@ def connect(path: Path) -> apsw.Connection:
             raise StorageError(f"{path}: a write-ahead log is not possible here")
         connection.pragma("wal_autocheckpoint", 0)
         connection.pragma("synchronous", "FULL")
+        connection.pragma("fullfsync", 1)  # macOS: to the disk, not only to its cache
     except BaseException:
         connection.close()
         raise

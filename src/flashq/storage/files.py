@@ -116,7 +116,8 @@ def read_head(path: Path, size: int) -> bytes:
         return b""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return os.read(fd, size)
     finally:
         os.close(fd)

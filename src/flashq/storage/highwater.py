@@ -91,7 +91,7 @@ class HighWater:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         body = _SLOT.pack(_NAME, mark.epoch, mark.number, 0)
         os.pwrite(self._fd, body + _CHECK.pack(crc32(body)), self._next_slot * _SLOT_BYTES)
-        os.fdatasync(self._fd)
+        os.fsync(self._fd)
         self._next_slot = 1 - self._next_slot
         self.mark = mark
 

@@ -40,6 +40,8 @@ class SqliteStorage:
     _connection: apsw.Connection
     _tables: Tables
     _upkeep: Upkeep
+    _tail: Fold
+    """What was found in the journal; until it is loaded."""
 
     def __init__(self, path: Path, *, steady_ms: Callable[[], int], durability: Durability = "full") -> None:
         """Name the file; nothing is touched before `open`.
@@ -67,16 +69,8 @@ class SqliteStorage:
     def load(self) -> Snapshot:
         """The tables with the rest of the journal laid over them. See `flashq.storage.base.Storage`."""
         with self._plainly():
-            meta = self._tables.meta
-            fold, expected = Fold(meta.next_id), meta.folded
-            for number, blob in self._connection.execute("SELECT number, blob FROM journal ORDER BY number"):
-                expected += 1
-                if number != expected:
-                    raise StorageError(f"{self._path}: group {expected} is missing from the journal")
-                fold.feed(self._upkeep.decoded(number, blob))
-                self._upkeep.found(blob)
-            fold.settle()
-            snapshot = fold.over(self._tables.snapshot())
+            snapshot = self._tail.over(self._tables.snapshot())
+            del self._tail
         snapshot.jobs = self._reading(snapshot.jobs)
         return snapshot
 
@@ -126,7 +120,8 @@ class SqliteStorage:
         tables = Tables(connection)
         upkeep = Upkeep(path, connection, tables, high_water, steady_ms=self._steady_ms, relaxed=self._relaxed)
         high_water.check(Mark(upkeep.newest, tables.meta.epoch), path)
-        tables.start_epoch()
+        self._tail = upkeep.fold_tail()
+        tables.start_epoch()  # the first change: whatever is wrong has been found by now
         high_water.write(Mark(upkeep.newest, tables.meta.epoch))
         sync_folder(path.parent)
         self._connection, self._tables, self._upkeep, self._writable = connection, tables, upkeep, True

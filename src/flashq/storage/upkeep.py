@@ -93,10 +93,24 @@ class Upkeep:
         self._log_bytes = 0
         self._window: Iterator[None] | None = None
 
-    def found(self, blob: bytes) -> None:
-        """A group was found in the journal at the start."""
-        self._unfolded_changes += changes(blob)
-        self._unfolded_bytes += len(blob)
+    def fold_tail(self) -> Fold:
+        """Read all of the journal, at the start. It stays as it is, to be folded when it is quiet.
+
+        Returns:
+            The window of all groups that are not in the tables, settled.
+
+        Raises:
+            StorageError: a group is damaged or missing.
+        """
+        fold, expected = Fold(self._tables.meta.next_id), self._tables.meta.folded
+        for number, blob in self._connection.execute("SELECT number, blob FROM journal ORDER BY number"):
+            expected += 1
+            if number != expected:
+                raise StorageError(f"{self._path}: group {expected} is missing from the journal")
+            fold.feed(self._decoded(number, blob))
+            self._count(blob)
+        fold.settle()
+        return fold
 
     def before_commit(self) -> None:
         """Let the next commit sync the log, or not, as the durability says."""
@@ -105,7 +119,7 @@ class Upkeep:
     def committed(self, number: int, blob: bytes) -> None:
         """A group was appended to the journal."""
         self.newest = number
-        self.found(blob)
+        self._count(blob)
         self._credit += changes(blob)
         self._log_bytes += len(blob) + 2 * PAGE_BYTES
 
@@ -129,12 +143,11 @@ class Upkeep:
         if self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE) != (0, 0):
             raise StorageError(f"{self._path}: the log could not be moved into the database")
 
-    def decoded(self, number: int, blob: bytes) -> list[Record]:
-        """The records of a group.
+    def _count(self, blob: bytes) -> None:
+        self._unfolded_changes += changes(blob)
+        self._unfolded_bytes += len(blob)
 
-        Raises:
-            StorageError: it is damaged; the sentence names the group.
-        """
+    def _decoded(self, number: int, blob: bytes) -> list[Record]:
         try:
             return decode(blob)
         except StorageError as error:
@@ -189,7 +202,7 @@ class Upkeep:
         while last < self.newest and count < WINDOW_CHANGES and size < WINDOW_BYTES and last - first < WINDOW_GROUPS:
             last += 1
             blob = self._group(last)
-            fold.feed(self.decoded(last, blob))
+            fold.feed(self._decoded(last, blob))
             count += changes(blob)
             size += len(blob)
             if count - fed >= FEED_CHANGES:
@@ -204,7 +217,7 @@ class Upkeep:
     def _forgotten_later(self, last: int) -> tuple[int, int]:
         """What the newest group says is forgotten: in a long journal that is most of what an older one completed."""
         if last < self.newest:
-            for record in reversed(self.decoded(self.newest, self._group(self.newest))):
+            for record in reversed(self._decoded(self.newest, self._group(self.newest))):
                 if isinstance(record, Completed):
                     return record.forget, record.forget_results
         return 0, 0
