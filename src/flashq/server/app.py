@@ -7,6 +7,7 @@ happened is committed, storage is closed.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -241,12 +242,11 @@ async def _listen_unix(factory: Callable[[], LineConnection], path: str) -> asyn
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
             raise OSError(f"{path} exists and is not a socket of ours")
         with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-            except OSError:
-                Path(path).unlink()
-            else:
-                raise OSError(f"another server listens on {path}")
+            probe.setblocking(False)  # one that is too busy to accept is there as well
+            refused = probe.connect_ex(path)
+        if refused not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise OSError(f"another server listens on {path}")
+        Path(path).unlink(missing_ok=True)
     old = os.umask(0o117)
     try:
         return await asyncio.get_running_loop().create_unix_server(factory, path, backlog=1_024)

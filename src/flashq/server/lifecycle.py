@@ -77,5 +77,6 @@ def _is_loopback(host: str) -> bool:
 
 
 def _give_up(sentence: str, exit_code: int) -> int:
-    print(f"flashq: {sentence}", file=sys.stderr)  # noqa: T201  # one clear line, also when logging is off
+    line = " ".join(sentence.split())  # some of what the system says comes in several
+    print(f"flashq: {line}", file=sys.stderr)  # noqa: T201  # one clear line, also when logging is off
     return exit_code
