@@ -24,9 +24,9 @@ QUEUES: Final = (PLAIN, LIMITED, KEYED, NAMED)
 LIMIT: Final = 64
 """Attempts at once in the limited queue."""
 
-WINDOW: Final = 64
-BATCH: Final = 200
-KEYS: Final = 50
+WINDOW: Final = 128
+BATCH: Final = 500
+KEYS: Final = 100
 BACKLOG: Final = 20_000
 """Jobs ahead of the workers at which producers wait, so that the end is not one long drain."""
 
@@ -166,7 +166,7 @@ class Worker(Client):
         """One delivery."""
         self._turn += 1
         queue = QUEUES[self._turn % len(QUEUES)]
-        jobs = self.pull(client, queue, self.random.choice((1, 20, 200)))
+        jobs = self.pull(client, queue, self.random.choice((1, 50, 500)))
         if jobs:
             getattr(self, f"_{self._kind}")(client, jobs)
 
@@ -244,7 +244,7 @@ class Watcher(Client):
         for queue in client.ok("LISTQUEUES")["queues"]:
             if queue["name"] == LIMITED:
                 self.history.most_active = max(self.history.most_active, queue["processing"])
-        self._stop_asked.wait(0.002)
+        self._stop_asked.wait(0.01)
 
 
 def _outcome(answer: Answer) -> str:
