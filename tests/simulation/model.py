@@ -9,7 +9,7 @@ server took them. A hint never adds a job or leaves one out.
 
 Decisions where the contract is silent, each of them what a user would expect least surprised:
 
-* What falls due at the same moment: attempts end first, then silent workers, then lives (ttl), then delays, then
+* What falls due at the same moment: silent workers end first, then attempts, then lives (ttl), then delays, then
   schedules, then refilled buckets; waiting clients give up last.
 * After a restart a line is in the order of (the moment a job became ready, id), whatever was active in between.
 * A job that is handed back goes to the head of its priority.
@@ -19,7 +19,7 @@ Decisions where the contract is silent, each of them what a user would expect le
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from copy import copy
 from typing import Any, Final
 
@@ -568,7 +568,7 @@ class Model:
         worker = self._worker(r.worker)
         worker.gone = True
         del self.workers[worker.name]
-        order = _in_order(list(worker.holds), hint)
+        order = _taken(worker.holds, _flat(hint))
         start = 0
         for end in range(1, len(order) + 1):  # a delivery at a time, as the parked are served after each
             if end == len(order) or self._delivery(order[end]) != self._delivery(order[start]):
@@ -627,7 +627,9 @@ class Model:
         """A connection is gone; ``unread``: deliveries of (id, token) whose answers never left."""
         for delivery in unread:
             ids = [
-                id for id, token in delivery if (job := self.jobs.get(id)) and job.state == "active" and job.token == token
+                id
+                for id, token in delivery
+                if (job := self.jobs.get(id)) and job.state == "active" and job.token == token
             ]
             self._hand_back(list(reversed(ids)), now)
         self.sessions.pop(session, None)
@@ -637,12 +639,13 @@ class Model:
 
     def tick(self, now: Instant, hint: Sequence[Sequence[int]] = ()) -> None:
         """Time has passed: do everything that is due."""
-        if self.deadlines and self.deadlines[0][0] <= now.steady:
-            self._end_overdue(now, hint)
+        ids = _flat(hint)
         if self.workers:
-            self._end_silent(now, hint)
+            self._end_silent(now, ids)
+        if self.deadlines and self.deadlines[0][0] <= now.steady:
+            self._end_overdue(now, ids)
         if self.expiries and self.expiries[0][0] <= now.wall:
-            self._end_lives(now, hint)
+            self._end_lives(now, ids)
         while self.delays and self.delays[0][0] <= now.wall:
             job = self.jobs[self.delays.pop(0)[1]]
             self._ready(job)
@@ -1105,31 +1108,25 @@ class Model:
 
     # --- time ---
 
-    def _end_overdue(self, now: Instant, hint: Sequence[Sequence[int]]) -> None:
-        due = [id for deadline, id in self.deadlines if deadline <= now.steady]
-        for id in _in_order(due, hint):
+    def _end_silent(self, now: Instant, hint: list[int]) -> None:
+        held: dict[int, Worker] = {}
+        for worker in [worker for worker in self.workers.values() if worker.deadline <= now.steady]:
+            worker.gone = True
+            del self.workers[worker.name]
+            held |= dict.fromkeys(worker.holds, worker)
+        for id in _taken(held, hint):
+            job = self.jobs.get(id)
+            if job is not None and job.state == "active" and job.worker is held[id]:
+                self._end(job, "worker lost", now, timed_out=True)
+
+    def _end_overdue(self, now: Instant, hint: list[int]) -> None:
+        for id in _taken({id for deadline, id in self.deadlines if deadline <= now.steady}, hint):
             job = self.jobs.get(id)
             if job is not None and job.state == "active" and 0 < job.deadline <= now.steady:
                 self._end(job, "Job timed out" if job.timeout else "Lease expired", now, timed_out=True)
 
-    def _end_silent(self, now: Instant, hint: Sequence[Sequence[int]]) -> None:
-        silent = [worker for worker in self.workers.values() if worker.deadline <= now.steady]
-        if not silent:
-            return
-        order = {id: place for place, id in enumerate(_flat(hint))}
-        last = len(order)
-        silent.sort(key=lambda w: (min((order.get(id, last) for id in w.holds), default=last), w.deadline))
-        for worker in silent:
-            worker.gone = True
-            del self.workers[worker.name]
-            for id in _in_order(list(worker.holds), hint):
-                job = self.jobs.get(id)
-                if job is not None and job.state == "active" and job.worker is worker:
-                    self._end(job, "worker lost", now, timed_out=True)
-
-    def _end_lives(self, now: Instant, hint: Sequence[Sequence[int]]) -> None:
-        due = [id for when, id in self.expiries if when <= now.wall]
-        for id in _in_order(due, hint):
+    def _end_lives(self, now: Instant, hint: list[int]) -> None:
+        for id in _taken({id for when, id in self.expiries if when <= now.wall}, hint):
             job = self.jobs.get(id)
             if job is not None and job.state not in ("active", "failed"):
                 self._drop([job], "expired", now)
@@ -1219,7 +1216,7 @@ def _cut(text: str | None, most: int) -> str | None:
 
 
 def _over(job: Job, now: Instant) -> bool:
-    return 0 < job.ttl and job.created + job.ttl <= now.wall
+    return job.ttl > 0 and job.created + job.ttl <= now.wall
 
 
 def _next_after(schedule: str, wall_ms: int) -> int:
@@ -1235,13 +1232,26 @@ def _flat(hint: Sequence[Sequence[int]]) -> list[int]:
     return [id for group in hint for id in group]
 
 
-def _in_order(ids: list[int], hint: Sequence[Sequence[int]]) -> list[int]:
+def _taken(ids: Collection[int], hint: list[int]) -> list[int]:
+    """The ids in the order in which the server took them.
+
+    The hint is used up on the way: an id that the server touched twice in a turn must not be looked for where it was
+    touched first.
+    """
     if len(ids) < 2:
-        return ids
-    order: dict[int, int] = {}
-    for place, id in enumerate(_flat(hint)):
-        order.setdefault(id, place)
-    return sorted(ids, key=lambda id: order.get(id, len(order)))
+        return list(ids)
+    left = dict.fromkeys(ids)
+    order: list[int] = []
+    used = 0
+    for place, id in enumerate(hint):
+        if id in left:
+            del left[id]
+            order.append(id)
+            used = place + 1
+        if not left:
+            break
+    del hint[:used]
+    return [*order, *left]
 
 
 _RUN: Final[dict[type, Any]] = {

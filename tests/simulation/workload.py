@@ -10,13 +10,13 @@ from random import Random
 from typing import Any, Final
 
 from msgspec import Raw
+from tests.simulation.model import SCHEDULES
+from tests.simulation.world import Client, Violation, World
 
 from flashq.engine.settings import Settings
 from flashq.model import JobSpec
 from flashq.protocol import replies
 from flashq.protocol import requests as r
-from tests.simulation.model import SCHEDULES
-from tests.simulation.world import Client, Violation, World
 
 QUEUES: Final = ("emails", "reports", "größe.2")
 _PAYLOADS: Final = tuple(Raw(text) for text in (b"null", b'{"to": 1}', b"[1,2,3]", b'"x"', b"1.50", b'{"a":{"b":[]}}'))
@@ -69,7 +69,7 @@ class Plan:
 
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
-            "push": 14.0, "push_batch": 3.0, "pull": 9.0, "pull_batch": 4.0, "wait": 3.0, "ack": 11.0, "ack_batch": 3.0,
+            "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "wait": 3.0, "ack": 11.0, "ack_batch": 3.0,
             "fail": 3.0, "time": 14.0, "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
@@ -77,7 +77,7 @@ class Plan:
             "cancel": 1.0, "ask": 3.0, "lists": 0.4, "dead_letters": 0.5, "retry_dead": 0.4, "purge_dead": 0.15,
             "pause": 0.4, "resume": 0.6, "rate": 0.4, "rate_clear": 0.3, "slots": 0.4, "slots_clear": 0.3, "cron": 0.2,
             "cron_delete": 0.1, "hello": 0.7, "beat": 0.9, "bye": 0.25, "subscribe": 0.1, "unsubscribe": 0.1, "ping": 0.1,
-            "wrong": 0.4, "close": 0.5, "stall": 0.5, "clock": 0.25, "crash": 0.2, "write_error": 0.06, "fade": 0.3,
+            "wrong": 0.4, "close": 0.5, "stall": 0.5, "clock": 0.25, "crash": 0.17, "write_error": 0.06, "fade": 0.3,
         }  # fmt: skip
         for kind in now_and_then:
             now_and_then[kind] *= random.choice((0.0, 0.5, 1.0, 1.0, 3.0))
@@ -377,10 +377,14 @@ class Workload:
 
     def _wrong(self) -> None:
         name = self._one_of(_BAD_NAMES)
-        kind = self._one_of((r.Push, r.PushBatch, r.Pull, r.PullBatch, r.Pause, r.Resume, r.DeadLetters, r.PurgeDeadLetters))
-        more: dict[str, Any] = {r.Push: {"data": _PAYLOADS[0]}, r.PushBatch: {"jobs": []}, r.PullBatch: {"count": 1}}.get(
-            kind, {}
+        kind = self._one_of(
+            (r.Push, r.PushBatch, r.Pull, r.PullBatch, r.Pause, r.Resume, r.DeadLetters, r.PurgeDeadLetters)
         )
+        more: dict[str, Any] = {
+            r.Push: {"data": _PAYLOADS[0]},
+            r.PushBatch: {"jobs": []},
+            r.PullBatch: {"count": 1},
+        }.get(kind, {})
         self._call(kind(queue=name, **more))
 
     # --- what goes wrong, and time ---

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from msgspec import UNSET, structs
+from tests.simulation.disk import Disk
+from tests.simulation.model import Model, Numbers, Refused
 
 from flashq.commands.execute import execute
 from flashq.commands.jobs import Parked
@@ -35,10 +37,9 @@ from flashq.model import ACTIVE, DELAYED, STATE_NAMES, WAITING, Event, Instant, 
 from flashq.protocol import replies, requests
 from flashq.server.runtime import Runtime
 from flashq.storage.journal import Journal
-from tests.simulation.disk import Disk
-from tests.simulation.model import Model, Numbers, Refused
 
 _HINTED: Final = frozenset({requests.AckBatch, requests.Bye})
+_PULLS: Final = frozenset({requests.Pull, requests.PullBatch})
 _LIVE_BYTE: Final = re.compile(rb"[^\0]")
 _EVENT_MEMBERS: Final = ("data", "error", "progress")
 
@@ -85,7 +86,10 @@ class Wait:
     def answer(self, jobs: list[JobView], now: Instant) -> None:
         self.client.world.answers.append((self, jobs))
         self.client.waits.pop(self.call, None)
-        self.client.hold(jobs)
+        self.client.hold(jobs, self.client.world.runtime.gather())
+
+
+_Delivered = tuple[Wait, list[JobView]]
 
 
 class Client:
@@ -100,10 +104,9 @@ class Client:
         self.told = 0
         world.runtime.attach(self)
 
-    def hold(self, jobs: list[JobView]) -> None:
-        """An answer, with the jobs in it: let go when it is durable."""
+    def hold(self, jobs: list[JobView], depends_on: int) -> None:
+        """An answer, with the jobs in it: let go when the group it depends on is durable."""
         runtime = self.world.runtime
-        depends_on = runtime.gather()
         if depends_on <= runtime.durable and not self.held:
             self.world.released(depends_on, jobs)
         else:
@@ -151,7 +154,7 @@ class World:
         self.careful = careful
         self.stats: Counter[str] = Counter()
         self.known: list[tuple[int, str]] = []
-        self.answers: list[tuple[Wait, list[JobView]]] = []
+        self.answers: list[_Delivered] = []
         self.disk = Disk(self._write_begins)
         self.latency_ms: Callable[[], int] = lambda: 0
         self.clients: dict[int, Client] = {}
@@ -293,8 +296,7 @@ class World:
 
     def released(self, depends_on: int, jobs: list[JobView]) -> None:
         """An answer has reached its client."""
-        if depends_on > self._released:
-            self._released = depends_on
+        self._released = max(self._released, depends_on)
         for job in jobs:
             self.known.append((job.id, str(job.token)))
 
@@ -317,7 +319,7 @@ class World:
         depends_on = runtime.gather()
         jobs = _jobs_of(reply)
         if reply is not None:
-            client.hold(jobs)
+            client.hold(jobs, depends_on)
         runtime.hand_over(now)
         hint = _ids(turn) if type(request) in _HINTED else ()
         outcome = self._compare(request, client.number, call, now, hint, reply)
@@ -350,7 +352,9 @@ class World:
             _blank(expected, reply)
         if reply != expected:
             raise Violation(f"{request}\n was answered {reply}\n expected     {expected}")
-        return f"{name}: parked" if reply is None else f"{name}: ok"
+        if reply is None:
+            return f"{name}: parked"
+        return f"{name}: nothing" if type(request) in _PULLS and not _jobs_of(reply) else f"{name}: ok"
 
     def _compare_deliveries(self, jobs: Sequence[JobView] = ()) -> list[tuple[int, str]]:
         """What parked clients got, and the names of the new attempts."""
@@ -369,7 +373,7 @@ class World:
             raise Violation(str(error)) from None
         return names
 
-    def _same_deliveries(self, got: list[tuple[Wait, list[JobView]]], expected: list[tuple[Any, list[JobView]]]) -> None:
+    def _same_deliveries(self, got: list[_Delivered], expected: list[tuple[Any, list[JobView]]]) -> None:
         plain = [(wait.call, [_nameless(job) for job in jobs]) for wait, jobs in got]
         # Which of several clients is answered first within one moment is nobody's business, unless they share jobs.
         if plain != expected and sorted(plain, key=_first) != sorted(expected, key=_first):
