@@ -63,6 +63,10 @@ def test_a_torn_write_leaves_the_mark_before(tmp_path_factory: pytest.TempPathFa
     high_water.write(Mark(3, 1))
     high_water.close()
     assert HighWater(path).mark == Mark(3, 1)
+    content = bytearray(path.read_bytes())
+    content[newest_slot + place] ^= 1
+    path.write_bytes(content)
+    assert HighWater(path).mark == Mark(1, 1), "the torn slot was the one to write, not the whole one"
 
 
 @pytest.mark.parametrize("content", [b"x", b"garbage" * 20, b"\x00" * 63 + b"\x01"])

@@ -134,9 +134,11 @@ def test_an_emptied_database_is_noticed(path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(StorageError, match="went back in time"):
         storage_at(path).open()
+    assert path.read_bytes() == b""
     path.unlink()
     with pytest.raises(StorageError, match="went back in time"):
         storage_at(path).open()
+    assert not path.exists()
 
 
 def test_another_programs_database_is_refused(path: Path) -> None:

@@ -130,6 +130,15 @@ def test_forgetting(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [job.id for job in jobs(tables) if job.result] == list(range(42, 52))
 
 
+def test_the_dropped_are_bounded(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table as well as in what is loaded."""
+    monkeypatch.setattr(tables_module, "KEEP_DROPPED", 3)
+    for id in range(1, 8, 2):
+        apply(tables, batch(id, 2), Dropped("mail", [id, id + 1], "expired"))
+    assert tables.snapshot().dropped == [6, 7, 8]
+    assert tables._db.execute("SELECT count(*) FROM dropped").get == 3
+
+
 def test_counters_settings_and_schedules(tables: Tables) -> None:
     """Counters add up, settings and schedules are replaced."""
     cron = CronRow("nightly", "mail", '{"ä":1}'.encode(), "@daily", 0, "UTC", 1000, 0)
