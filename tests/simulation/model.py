@@ -179,9 +179,9 @@ class Cron(Struct, gc=False):
 class Model:
     """The naive queue. Give it every request, tick and fault in order; it says what must come of it."""
 
-    def __init__(self, numbers: Numbers, boot: int) -> None:
+    def __init__(self, numbers: Numbers) -> None:
         self.numbers = numbers
-        self.boot = boot
+        self.boot = 0
         self.next_id = 1
         self.jobs: dict[int, Job] = {}
         self.queues: dict[str, Queue] = {}
@@ -682,9 +682,9 @@ class Model:
                 waits.append(max(0, -((q.millis - 1_000) // q.rate)))
         return max(0, min(waits)) if waits else None
 
-    def restart(self, now: Instant, boot: int) -> None:
+    def restart(self, now: Instant) -> None:
         """The server died, and is back."""
-        self.boot = boot
+        self.boot += 1
         for job in self.jobs.values():
             if job.state == "active":
                 job.state = "waiting"
@@ -713,8 +713,8 @@ class Model:
 
     def clone(self) -> "Model":
         """A copy. Only just after a restart or the beginning, when nobody is connected."""
-        twin = Model(self.numbers, self.boot)
-        for name in ("next_id", "completions", "number", "_seq", "_front"):
+        twin = Model(self.numbers)
+        for name in ("boot", "next_id", "completions", "number", "_seq", "_front"):
             setattr(twin, name, getattr(self, name))
         for name in ("keys", "customs", "dropped", "finished", "results", "given", "delays", "expiries"):
             setattr(twin, name, getattr(self, name).copy())

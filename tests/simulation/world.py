@@ -169,9 +169,7 @@ class World:
         self._soon: list[Callable[[], None]] = []
         self._timers = 0
         self._told: list[tuple[int, tuple[Any, ...]]] = []
-        self.model = Model(
-            Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}), self.disk.epoch
-        )
+        self.model = Model(Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}))
         self._boot()
         self._go()
 
@@ -473,7 +471,7 @@ class World:
         self._released = newest
         self.journal = SpyJournal(newest)
         engine = restore(self.disk.load(), self.settings, nonce=self._nonce, now=self.now)
-        self.model.restart(self.now, self.disk.epoch)
+        self.model.restart(self.now)
         wrong = check(engine)
         if wrong:
             raise Violation(f"the restored engine is broken: {wrong}")
