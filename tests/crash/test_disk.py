@@ -1,0 +1,183 @@
+"""The disk of a running server fails or fills up: nobody is told ok any more, and nothing that was told ok is lost.
+
+Where a tool or a right is missing these tests skip with the reason, except with ``FLASHQ_REQUIRE_CHAOS=1``.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.fakes.server_process import Answer, EndOfAnswers, LineClient, ServerProcess, line
+
+EXIT_STORAGE: Final = 74
+EXIT_SECONDS: Final = 1
+SLACK_SECONDS: Final = 0.5
+"""For a machine that is busy with other things."""
+
+WINDOW: Final = 20
+
+
+def needs(condition: bool, what: str) -> None:
+    """Skip where something is missing, fail where it must be there."""
+    if not condition:
+        if os.environ.get("FLASHQ_REQUIRE_CHAOS") == "1":
+            pytest.fail(f"needs {what}")
+        pytest.skip(f"needs {what}")
+
+
+class Pusher(threading.Thread):
+    """Pushes until it is told no more, and keeps what it was told."""
+
+    def __init__(self, client: LineClient) -> None:
+        super().__init__(daemon=True)
+        self.confirmed: list[int] = []
+        self.refusals: list[Answer] = []
+        self.refused_at = 0.0
+        self.confirmed_after = 0
+        self._client = client
+
+    def run(self) -> None:
+        """Push windows of jobs."""
+        try:
+            while not self.refusals:
+                self._client.send_raw(line("PUSH", queue="q", data="x" * 300) * WINDOW)
+                for _ in range(WINDOW):
+                    self._take(self._client.receive())
+        except (EndOfAnswers, OSError):
+            pass
+        finally:
+            self._client.close()
+
+    def _take(self, answer: Answer) -> None:
+        if answer["ok"]:
+            self.confirmed.append(answer["id"])
+        elif not self.refusals:
+            self.refused_at = time.monotonic()
+        if not answer["ok"]:
+            self.refusals.append(answer)
+
+
+def push_until_it_ends(server: ServerProcess, spoil: Callable[[], object]) -> list[Pusher]:
+    """Four clients push, one waits, two only listen; ``spoil`` ruins the disk, and the server ends as it should."""
+    pushers = [Pusher(server.client()) for _ in range(4)]
+    with server.client() as waiting, server.client(), server.client() as deaf:
+        waiting.send("PULL", queue="empty")
+        deaf.send_raw(line("PUSH", queue="q", data=1) * 3)
+        for pusher in pushers:
+            pusher.start()
+        while not all(pusher.confirmed for pusher in pushers):
+            time.sleep(0.001)
+        spoil()
+        sure = [len(pusher.confirmed) for pusher in pushers]
+        code = server.wait(60)
+        ended = time.monotonic()
+        assert code == EXIT_STORAGE, server.errors()[-2_000:]
+    for pusher in pushers:
+        pusher.join(10)
+        assert not pusher.is_alive()
+    told = [pusher.refused_at for pusher in pushers if pusher.refusals]
+    assert told, "nobody was told"
+    assert ended - min(told) < EXIT_SECONDS + SLACK_SECONDS
+    assert "Traceback" not in server.errors()
+    for pusher, count in zip(pushers, sure, strict=True):
+        pusher.confirmed_after = len(pusher.confirmed) - count
+    return pushers
+
+
+def check_nothing_is_lost(server: ServerProcess, pushers: list[Pusher]) -> None:
+    """A server that starts again has everything that was confirmed."""
+    server.start()
+    with server.client() as client:
+        ids = {job["id"] for answer in _everything(client) for job in answer}
+    lost = {id for pusher in pushers for id in pusher.confirmed} - ids
+    assert not lost, f"{len(lost)} lost, such as {sorted(lost)[:5]}"
+    assert sum(len(pusher.confirmed) for pusher in pushers) > 0
+
+
+def _everything(client: LineClient) -> Iterator[list[Answer]]:
+    while jobs := client.ok("PULLB", queue="q", count=10_000, timeout=0)["jobs"]:
+        yield jobs
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    """Writing fails: an error for everything that was not confirmed, exit 74, nothing confirmed is lost."""
+    with ServerProcess(tmp_path) as server:
+        pushers = push_until_it_ends(server, lambda: server.limit_file_size(1_000_000))
+        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        assert codes <= {"storage_error", "storage_full"}
+        check_nothing_is_lost(server, pushers)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB."""
+    needs(os.geteuid() == 0 and shutil.which("mount") is not None, "root and mount, for a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True)
+    needs(mounted.returncode == 0, f"the right to mount: {mounted.stderr.decode()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """ENOSPC is told by its name. With more room the server starts again and has everything that was confirmed."""
+    with ServerProcess(tmp_path, environment={"DATA_DIR": str(small_disk / "data")}) as server:
+        pushers = push_until_it_ends(server, lambda: None)  # 8 MiB are full soon
+        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        assert codes == {"storage_full"}
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        check_nothing_is_lost(server, pushers)
+
+
+def strace(server: ServerProcess, call: str, error: str) -> subprocess.Popen[bytes]:
+    """From now on every such call of the server fails."""
+    needs(shutil.which("strace") is not None, "strace")
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-qq", "-p", str(server.pid), "-e", f"trace={call}", "-e", f"inject={call}:error={error}"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 10
+    traced = re.compile(rf"^TracerPid:\s+{tracer.pid}$", re.MULTILINE)
+    tasks = Path(f"/proc/{server.pid}/task")
+    while not all(traced.search((task / "status").read_text()) for task in tasks.iterdir()):
+        needs(tracer.poll() is None, "the right to trace another process")
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return tracer
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "code"),
+    [
+        ("fdatasync", "EIO", "storage_error"),
+        ("pwrite64", "EIO", "storage_error"),
+        ("pwrite64", "ENOSPC", "storage_full"),
+    ],
+)
+def test_a_disk_that_fails(tmp_path: Path, call: str, error: str, code: str) -> None:
+    """A failed sync or write is believed: not tried again, no ok after it, exit 74, and nothing confirmed is lost."""
+    with ServerProcess(tmp_path) as server:
+        tracers: list[subprocess.Popen[bytes]] = []
+        try:
+            pushers = push_until_it_ends(server, lambda: tracers.append(strace(server, call, error)))
+        finally:
+            for tracer in tracers:
+                tracer.wait(20)
+                assert tracer.stderr is not None
+                tracer.stderr.close()
+        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        assert codes == {code}
+        late = max(pusher.confirmed_after for pusher in pushers)
+        assert late <= 2 * WINDOW, f"{late} were told ok after the disk had failed"
+        check_nothing_is_lost(server, pushers)
