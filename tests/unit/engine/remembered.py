@@ -75,15 +75,15 @@ class Remembered:
                 self.dropped += ids
                 for id in ids:
                     del self.jobs[id]
-                row = self._queue(queue)
-                setattr(row, _COUNTERS[reason], getattr(row, reason) + len(ids))
+                counters = self._queue(queue)
+                setattr(counters, _COUNTERS[reason], getattr(counters, reason) + len(ids))
             case Progressed(id, progress, message):
                 self.jobs[id].progress, self.jobs[id].message = progress, message
             case QueueSet(name, paused, rate_limit, concurrency_limit):
-                row = self._queue(name)
-                row.paused, row.rate_limit, row.concurrency_limit = paused, rate_limit, concurrency_limit
-            case CronSet(row):
-                self.crons[row.name] = row
+                brakes = self._queue(name)
+                brakes.paused, brakes.rate_limit, brakes.concurrency_limit = paused, rate_limit, concurrency_limit
+            case CronSet(cron):
+                self.crons[cron.name] = cron
             case CronDeleted(name):
                 del self.crons[name]
 

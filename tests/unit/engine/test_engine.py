@@ -62,6 +62,18 @@ def test_everything_falls_due_at_its_millisecond(bench: Bench) -> None:
     assert bench.pulled_ids("made") == [delayed + 1]
 
 
+def test_a_bucket_that_refills_feeds_who_waits(bench: Bench) -> None:
+    """At the millisecond of the token, by the tick alone."""
+    bench.engine.control.set_rate(bench.queue(), 4, bench.now)
+    bench.push_batch(*[{}] * 5)
+    bench.pull(count=5)
+    bench.park("ann")
+    assert bench.tick() == 250
+    bench.now = Instant(START.wall, START.steady + 250)
+    bench.tick()
+    assert bench.delivered() == [("ann", [5])]
+
+
 def test_a_job_that_becomes_ready_in_the_last_moment_is_still_delivered(bench: Bench) -> None:
     """When the job and the end of the wait fall into one turn, the job wins."""
     id = bench.push(delay=100)

@@ -53,6 +53,59 @@ def test_states_are_read_and_written() -> None:
     assert jobs.options(id) is PLAIN
 
 
+@pytest.mark.parametrize(
+    ("ids", "is_run"),
+    [
+        ([], False),
+        ([5], False),
+        ([5, 6], True),
+        (list(range(1, CHUNK)), True),
+        ([6, 5], False),
+        ([5, 7], False),
+        ([5, 7, 6, 8], False),
+        ([5, 5, 7], False),
+        ([CHUNK - 1, CHUNK], False),
+        ([CHUNK, CHUNK + 1], True),
+        ([9 * CHUNK, 9 * CHUNK + 1], False),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_consecutive_ids_of_a_chunk_are_a_run(ids: list[int], is_run: bool) -> None:
+    """Two or more of them, in their order, in a chunk that exists; its slots are those of the ids."""
+    jobs = Jobs()
+    jobs.add_run(PLAIN, [b""] * (2 * CHUNK - 1), 0, WAITING)
+    run = jobs.run(ids)
+    assert (run is not None) == is_run
+    if run is not None:
+        assert run.chunk is jobs.chunks[ids[0] // CHUNK]
+        assert (run.start, run.stop) == (ids[0] & MASK, (ids[-1] & MASK) + 1)
+
+
+@pytest.mark.parametrize("ids", [[2, 3, 4], [4, 2, 3], [1, 2, 3, 4, 5]], ids=["run", "single", "all"])
+def test_runs_are_forgotten_like_single_jobs(ids: list[int]) -> None:
+    """Together or one by one: the same slots are free, the same extras are gone."""
+    jobs = Jobs()
+    jobs.add_run(PLAIN, [b"a" * n for n in range(5)], 0, WAITING)
+    for id in range(1, 6):
+        jobs.extra(id).custom_id = str(id)
+        jobs.customs[str(id)] = id
+    jobs.forget(ids)
+    left = [id for id in range(1, 6) if id not in ids]
+    assert [id for id in range(1, 6) if jobs.state(id) == WAITING] == left
+    assert (list(jobs.extras), list(jobs.customs.values())) == (left, left)
+    assert jobs.bytes == sum(id - 1 + JOB_BYTES for id in left)
+    assert len(jobs.chunks) == bool(left)
+
+
+def test_whether_any_job_of_many_has_extras() -> None:
+    """One is enough."""
+    jobs = Jobs()
+    assert not jobs.have_extras([1, 2])
+    jobs.extra(2)
+    assert jobs.have_extras([1, 2])
+    assert not jobs.have_extras([1, 3])
+
+
 def test_a_restored_job_takes_the_place_it_had() -> None:
     """The next id stays what it was, whatever is put where."""
     jobs = Jobs(next_id=9_000)
@@ -80,7 +133,7 @@ def test_forgetting_frees_everything() -> None:
     jobs.forget([first, first + 2])
     chunk = jobs.chunks[0]
     assert [jobs.state(first + place) for place in range(3)] == [UNKNOWN, WAITING, UNKNOWN]
-    assert (chunk.data[first], chunk.options[first], chunk.lease[first]) == (None, None, None)
+    assert [chunk.data[first], chunk.options[first], chunk.lease[first]].count(None) == 3
     assert (jobs.customs, list(jobs.extras), jobs.bytes) == ({}, [first + 1], 3 + JOB_BYTES)
     jobs.forget([first + 1])
     assert (jobs.chunks, jobs.extras, jobs.bytes) == ({}, {}, 0)
@@ -113,7 +166,7 @@ def test_it_is_a_dictionary(steps: list[tuple[str, int]], start: int) -> None:
                 naive[next_id] = (data, options, count, ACTIVE)
                 next_id += 1
         else:
-            gone = list(naive)[::2][:count]
+            gone = list(naive)[:: count % 2 + 1][:count]
             jobs.forget(gone)
             for id in gone:
                 del naive[id]
