@@ -18,7 +18,7 @@ from flashq.cli.deadletters import dlq
 from flashq.cli.jobs import jobs, pull
 from flashq.cli.push import push
 from flashq.cli.queues import queues
-from flashq.cli.reach import Misconfigured, Noun, Wishes
+from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
 from flashq.cli.watch import events, metrics, ping, stats, workers
 from flashq.errors import FlashQError
 
@@ -39,6 +39,13 @@ class Program(Noun):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its name."""
         return _serve() if cmd_name == "serve" else super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run a verb. Ctrl-C is told as everything else is; click would put an empty line before it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # click's own signature
         """Run a command line and exit."""
@@ -63,7 +70,13 @@ def _tell(wishes: Wishes, error: Exception) -> int:
     return code
 
 
-_WORDS: Final = {exits.FAILED: "configuration", exits.USAGE: "usage", exits.NOTHING: "nothing"}
+_WORDS: Final = {
+    exits.FAILED: "configuration",
+    exits.USAGE: "usage",
+    exits.NOTHING: "nothing",
+    exits.INTERRUPTED: "interrupted",
+}
+"""For programs, the code of an error that did not come from the server."""
 
 
 def _explain(error: Exception) -> tuple[str, str, int]:
@@ -71,8 +84,8 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     match error:
         case click.ClickException():
             return f"{error.format_message().rstrip('.')}{_hint(error)}", _WORDS[error.exit_code], error.exit_code
-        case click.Abort():
-            return "interrupted", "interrupted", exits.INTERRUPTED
+        case click.Abort():  # at a question
+            return "interrupted", _WORDS[exits.INTERRUPTED], exits.INTERRUPTED
         case FlashQError():
             return str(error), error.code, exits.exit_code(error)
         case UnicodeError():

@@ -106,7 +106,8 @@ def _jobs(file: BinaryIO, given: dict[str, Any], *, whole: bool) -> Iterator[tup
         try:
             said = parse_job(line.text) if whole else {"data": parse(line.text)}
         except BadText as error:
-            raise BadLine(f"line {line.number} of {file.name}: {error}") from None
+            name = getattr(file, "name", "<stdin>")  # not every stream has one
+            raise BadLine(f"line {line.number} of {name}: {error}") from None
         yield line, JobSpec(**(given | said))
 
 

@@ -61,6 +61,12 @@ class BadLine(click.ClickException):
     exit_code = exits.USAGE
 
 
+class Interrupted(click.ClickException):
+    """Somebody has pressed Ctrl-C."""
+
+    exit_code = exits.INTERRUPTED
+
+
 class Nothing(click.ClickException):
     """What was asked for is not there."""
 

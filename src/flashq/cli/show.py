@@ -180,6 +180,8 @@ class Show:
             line = visible_json(json.encode({"error": sentence, "code": code}))
         else:
             line = visible(f"flashq: {sentence} [{code}]" if refusal else f"flashq: {sentence}")
+        if sys.stderr.isatty():
+            line = f"\r{line}"  # over the ^C that a terminal may have written there
         with suppress(OSError):  # nobody is left to be told
             print(_encodable(line, sys.stderr), file=sys.stderr, flush=True)
 

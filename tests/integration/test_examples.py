@@ -1,0 +1,102 @@
+"""The examples do what they say: people will copy them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.fakes.server_process import MEMORY, ServerProcess
+
+EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
+CENSUS: Final = EXAMPLES / "stdlib_census" / "demo.py"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """A server."""
+    with ServerProcess(tmp_path, url=MEMORY) as server:
+        yield f"flashq://127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A small library with two files that are no Python and one function that is more complex than all others."""
+    root = tmp_path / "library"
+    root.mkdir()
+    for number in range(120):
+        (root / f"plain_{number:03}.py").write_text(f"def plain_{number}():\n    return {number}\n")
+    branches = "".join(f"    if x == {number}:\n        return {number}\n" for number in range(40))
+    (root / "knotty.py").write_text(f"class Knot:\n  def tie(self, x):\n{branches.replace('    ', '      ')}")
+    (root / "old.py").write_text("print 'hello'\n")
+    (root / "bytes.py").write_bytes(b"x = '\xff'\n")
+    return root
+
+
+def run(*command: str, **environment: str) -> str:
+    """Run an example; gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_hello(url: str) -> None:
+    """Two greetings, and one job that fails twice and rests with the dead letters."""
+    printed = run(str(EXAMPLES / "hello.py"), FLASHQ_URL=url)
+    assert printed.splitlines() == ["Hello, Ada!", "Hello, Grace!", "dead letters: ['nobody to greet']"]
+
+
+def test_hello_is_short() -> None:
+    """The first program that somebody reads fits on half a page."""
+    assert len((EXAMPLES / "hello.py").read_text().splitlines()) <= 30
+
+
+def test_census(library: Path, tmp_path: Path) -> None:
+    """Over two hundreds of files: every one is counted once, the worst is found, the late ones are put right."""
+    printed = run(str(CENSUS), "--root", str(library), "--workers", "2", TMPDIR=str(tmp_path))
+    assert "126 files" in printed  # 120 plain, one knotty, two broken, three that come late
+    assert re.search(r"^ +41 +81 lines  Knot\.tie  \(knotty\.py:2\)$", printed, re.MULTILINE)
+    assert re.search(r"^2 files are not Python", printed, re.MULTILINE)
+    assert len(re.findall(r"after 3 attempts: FileNotFoundError", printed)) == 3
+    assert "the server counts 129 jobs pushed, 129 completed, 3 dead letters" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["library"]
+
+
+def test_census_of_the_real_library() -> None:
+    """The largest files of the interpreter's own library, which is what the demo is about."""
+    printed = run(str(CENSUS), "--files", "20", "--workers", "1")
+    assert re.search(r"^23 files, [\d,]{6,} lines, [\d,]{4,} functions$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_census_that_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """Stopped in the middle it takes everything with it: server, workers and files."""
+    command = [sys.executable, str(CENSUS), "--workers", "1"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as census:
+        assert census.stdout is not None
+        for line in census.stdout:
+            if "in work" in line:
+                break
+        census.send_signal(number)
+        census.communicate(timeout=60)
+    assert census.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_options() -> None:
+    """A census of nothing, or without workers, is refused."""
+    for options in (["--files", "0"], ["--workers", "0"], ["--root", str(EXAMPLES / "nothing")]):
+        done = subprocess.run([sys.executable, str(CENSUS), *options], capture_output=True, text=True, timeout=30)
+        assert done.returncode in (1, 2)
+        assert "Traceback" not in done.stderr
