@@ -1,0 +1,242 @@
+"""One connection on the bench: a real engine and real commands, and a transport, clock and disk of which the test is
+the master.
+"""
+
+import json
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from flashq.commands.session import Context
+from flashq.engine.engine import Engine
+from flashq.engine.settings import Settings
+from flashq.model import Event, Instant
+from flashq.observe.events import Hub
+from flashq.transports.base import Gated
+from flashq.transports.tcp import LineConnection
+
+Answer = dict[str, Any]
+
+
+class FakeTransport:
+    """Keeps what was written. The test says how much of it the client has not read.
+
+    Attributes:
+        written: everything so far.
+        unread: bytes in the buffer, as the connection is told.
+        reading: whether the connection reads.
+        eof, closed, aborted: whether the connection has done so.
+    """
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.unread = 0
+        self.reading = True
+        self.eof = False
+        self.closed = False
+        self.aborted = False
+        self.marks = (0, 0)
+        self.connection: LineConnection | None = None
+        self.stalled = False
+        """The client does not read: what is written stays in the buffer."""
+
+    def write(self, data: bytes) -> None:
+        """As asyncio has it: writing behind the end is a mistake, and a full buffer is told at once."""
+        if self.eof:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        self.written += data
+        if self.stalled:
+            before, self.unread = self.unread, self.unread + len(data)
+            if before <= self.marks[0] < self.unread and self.connection is not None:
+                self.connection.pause_writing()
+
+    def drained(self) -> None:
+        """The client has read everything, this once."""
+        was, self.unread = self.unread, 0
+        if was > self.marks[0] and self.connection is not None:
+            self.connection.resume_writing()
+
+    def write_eof(self) -> None:
+        """No more will be written."""
+        self.eof = True
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        """The marks."""
+        self.marks = (high, low)
+
+    def get_write_buffer_size(self) -> int:
+        """What the client has not read."""
+        return self.unread
+
+    def pause_reading(self) -> None:
+        """The connection does not want to read."""
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """The connection wants to read."""
+        assert not self.reading
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self.closed or self.aborted
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        self.closed = True
+
+    def abort(self) -> None:
+        """Close now."""
+        self.aborted = True
+
+
+class FakeTurns:
+    """A runtime without a loop: what is durable is what the test says.
+
+    Attributes:
+        now: this moment.
+        lazy: groups become durable only by `sync`.
+        broke: what was reported as broken.
+    """
+
+    def __init__(self, engine: Engine, *, lazy: bool = False) -> None:
+        self.engine = engine
+        self.hub = Hub(self._watch)
+        self.now = Instant(1_700_000_000_000, 1_000)
+        self.held_back = False
+        self.lazy = lazy
+        self.durable = 0
+        self.tail = 0
+        self.waiting: dict[Gated, None] = {}
+        self.doors: dict[Gated, None] = {}
+        self.broke: list[BaseException] = []
+        self.events: list[Event] = []
+        self.handed_over = 0
+
+    def clock(self) -> Instant:
+        """This moment."""
+        return self.now
+
+    def gather(self) -> int:
+        """One group for each turn that changed something."""
+        if self.engine.outbox.take_records():
+            self.tail += 1
+            if not self.lazy:
+                self.durable = self.tail
+        return self.tail
+
+    def hand_over(self, now: Instant) -> None:
+        """Deliver, and tell events at once."""
+        self.handed_over += 1
+        outbox = self.engine.outbox
+        while outbox.deliveries:
+            for waiting, jobs in outbox.take_deliveries():
+                waiting.answer(jobs, now)  # type: ignore[attr-defined]
+        events = outbox.take_events()
+        self.events += events
+        self.hub.publish(events)
+
+    def wait(self, gated: Gated) -> None:
+        """Remember who holds something."""
+        self.waiting[gated] = None
+
+    def attach(self, gated: Gated) -> None:
+        """A connection is there."""
+        self.doors[gated] = None
+
+    def detach(self, gated: Gated) -> None:
+        """A connection is gone."""
+        self.doors.pop(gated, None)
+        self.waiting.pop(gated, None)
+        self.hub.leave(gated)
+
+    def broken(self, error: BaseException) -> None:
+        """Remember it."""
+        self.broke.append(error)
+
+    def sync(self, durable: int | None = None) -> None:
+        """Groups up to this one (all of them) are durable."""
+        self.durable = self.tail if durable is None else durable
+        waiting, self.waiting = self.waiting, {}
+        for gated in waiting:
+            gated.release(self.durable)
+
+    def pass_time(self, ms: int) -> None:
+        """Time goes by, and what is due is done."""
+        self.now = Instant(self.now.wall + ms, self.now.steady + ms)
+        self.engine.tick(self.now)
+        self.gather()
+        self.hand_over(self.now)
+
+    def _watch(self, watched: bool) -> None:
+        self.engine.outbox.watched = watched
+
+
+class Bench:
+    """An engine, its runtime, and as many connections as the test makes."""
+
+    def __init__(
+        self,
+        *,
+        lazy: bool = False,
+        authenticate: Callable[[str], frozenset[type] | None] | None = None,
+        room: int = 1_000,
+        max_bytes: int = 1 << 30,
+    ) -> None:
+        numbers = count(1)
+        settings = Settings(max_bytes=max_bytes)
+        start = Instant(1_700_000_000_000, 1_000)
+        self.engine = Engine(settings, nonce=lambda: f"{next(numbers):x}", now=start, recording=True)
+        self.turns = FakeTurns(self.engine, lazy=lazy)
+        self._needs_auth = authenticate is not None
+        self.context = Context(self.engine, self.turns.hub, authenticate or (lambda _: None))
+        self.room = room
+        self.connected: list[LineConnection] = []
+        self.left: list[LineConnection] = []
+
+    def connect(self) -> "Line":
+        """A new connection."""
+        return Line(self)
+
+    def make(self) -> LineConnection:
+        """The protocol object, not connected yet."""
+        return LineConnection(
+            self.context, self.turns, needs_auth=self._needs_auth, admit=self._admit, left=self.left.append
+        )
+
+    def _admit(self, connection: LineConnection) -> bool:
+        self.connected.append(connection)
+        return len(self.connected) <= self.room
+
+
+class Line:
+    """One connection and the client's end of it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.transport = FakeTransport()
+        self.connection = bench.make()
+        self.transport.connection = self.connection
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self._read = 0
+
+    def send(self, cmd: str, **members: object) -> list[Answer]:
+        """Send one command; returns the answers that came."""
+        self.feed(json.dumps({"cmd": cmd, **members}).encode() + b"\n")
+        return self.answers()
+
+    def feed(self, data: bytes) -> None:
+        """Send bytes in one piece."""
+        self.connection.data_received(data)
+
+    def answers(self) -> list[Answer]:
+        """What was written since the last call."""
+        new = bytes(self.transport.written[self._read :])
+        assert not new or new.endswith(b"\n")
+        self._read = len(self.transport.written)
+        return [json.loads(line) for line in new.split(b"\n")[:-1]]
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.transport.closed = True
+        self.connection.connection_lost(None)
