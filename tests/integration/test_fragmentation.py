@@ -36,7 +36,7 @@ def session(queue: str) -> list[bytes]:
         b'{"cmd":"PUSH","queue":"%b","data":"\\u00e9\\n\\"]["}\n' % queue.encode(),
         b'{"cmd":"PUSH","queue":"%b","data":"\xff"}\n' % queue.encode(),
         "größe".encode() + b"\n",
-        line("GETSTATE", id=10**12),
+        line("GETSTATE", id=0),
         line("PULL", queue=queue),
         line("PULL", queue=queue, reqId="p"),
         line("PULLB", queue=queue, count=3),
