@@ -12,7 +12,7 @@ from typing import Self, cast
 
 import uvloop
 
-from benchmarks.machine import pin_load, pin_server
+from benchmarks.machine import pin_server
 
 
 class EchoServer:
@@ -28,7 +28,6 @@ class EchoServer:
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo"], stdout=subprocess.PIPE)
         pin_server(self._process.pid)
-        pin_load()
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 

@@ -30,7 +30,7 @@ BLOCK: Final = 100
 
 RATE: Final = 5_000
 """Jobs a second that are due."""
-SECONDS: Final = 3
+SECONDS: Final = 2
 CONNECTIONS: Final = 16
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final, Literal
 
-from benchmarks.machine import Bystanders, describe
+from benchmarks.machine import Bystanders, describe, pin_load
 
 Durability = Literal["memory", "relaxed", "full"]
 
@@ -179,6 +179,7 @@ def main(questions: dict[str, Question], program: str) -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures between the marks of this document")
     given = parser.parse_args()
     machine = describe()
+    pin_load()
     print(f"Machine: {machine}", flush=True)
     others = Bystanders()
     results = list(measure(questions, QUICK if given.quick else FULL))

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.load import ask, connect
-from benchmarks.machine import pin_load, pin_server
+from benchmarks.machine import pin_server
 from benchmarks.report import Durability
 
 READY_SECONDS: Final = 60
@@ -68,7 +68,6 @@ class Server:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE, stderr=log)
         pin_server(self._process.pid)
-        pin_load()
         said = self._first_line()
         ready = re.search(rb"ready on [\d.]+:(\d+)", said)
         if ready is None:

@@ -1,0 +1,1 @@
+"""The benchmarks are programs too: their arithmetic, and that each of them still runs."""

@@ -1,0 +1,91 @@
+"""How figures are kept, rounded, judged and written down."""
+
+import pytest
+from benchmarks.report import BEGIN, END, FULL, TINY, Goal, Result, Size, line, number, section, table, write_into
+from hypothesis import given
+from hypothesis import strategies as st
+
+FAST = Result("push", "memory", "jobs/s", (900_000.0, 1_234_567.0, 2_000_000.0), Goal(1_000_000), "python -m b")
+SLOW = Result("echo", None, "us", (40.0, 30.5, 50.25), Goal(most=35), "python -m c")
+
+
+def test_the_median_and_not_the_mean_is_the_figure() -> None:
+    """One sample that a neighbour spoilt must not move the figure."""
+    assert Result("x", None, "s", (1.0, 1.1, 90.0)).median == 1.1
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "met"),
+    [(Goal(10), 10, True), (Goal(10), 9.9, False), (Goal(most=2), 2, True), (Goal(most=2), 2.1, False)],
+)
+def test_a_goal_includes_its_bound(goal: Goal, value: float, met: bool) -> None:
+    """A figure at the bound reaches it, one beyond it on the wrong side does not."""
+    assert goal.met(value) is met
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1_234_567.0, "1,230,000"), (1_004.0, "1,000"), (12_345.0, "12,300"), (999.0, "999"), (1.2345, "1.23"), (0, "0")],
+)
+def test_numbers_show_three_digits(value: float, text: str) -> None:
+    """More digits than the measurement has would be a lie."""
+    assert number(value) == text
+
+
+@given(st.floats(min_value=0.001, max_value=1e12))
+def test_rounding_stays_close(value: float) -> None:
+    """What is printed is the figure to half a percent, whatever its size."""
+    assert float(number(value).replace(",", "")) == pytest.approx(value, rel=0.0051)
+
+
+def test_a_line_says_what_how_durable_how_much_and_whether_it_will_do() -> None:
+    """A reader of the terminal needs no other place to understand a figure."""
+    assert line(FAST) == "  push [memory]: 1,230,000 jobs/s (900,000 to 2,000,000)  at least 1,000,000: reached"
+    assert line(SLOW) == "  echo [no server]: 40 us (30.5 to 50.2)  at most 35: MISSED"
+
+
+def test_a_table_has_a_row_for_each_result() -> None:
+    """The document shows median, spread and goal of every result."""
+    assert table([FAST, SLOW]).splitlines()[2:] == [
+        "| push | memory | 1,230,000 jobs/s | 900,000 to 2,000,000 | at least 1,000,000 | reached |",
+        "| echo | - | 40 us | 30.5 to 50.2 | at most 35 | MISSED |",
+    ]
+
+
+def test_a_section_names_machine_and_commands() -> None:
+    """A figure without its machine and its command cannot be repeated."""
+    text = section([FAST, SLOW], "two cores", "python -m all", 0.031)
+    assert text.startswith("Machine: two cores. Other programs used 3% of its processor time.")
+    assert text.index("`python -m all`") < text.index("`python -m b`, 3 runs") < text.index("`python -m c`, 3 runs")
+
+
+def test_figures_go_between_the_marks_and_nowhere_else(tmp_path) -> None:
+    """Writing twice leaves the last figures and the prose around them untouched."""
+    document = tmp_path / "document.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    write_into(document, "first")
+    write_into(document, "second")
+    assert document.read_text(encoding="utf-8") == f"before\n{BEGIN}\n\nsecond\n\n{END}\nafter\n"
+
+
+def test_a_document_without_marks_is_left_alone(tmp_path) -> None:
+    """Figures are not written over a document that does not ask for them."""
+    document = tmp_path / "document.md"
+    document.write_text("precious", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no lines"):
+        write_into(document, "figures")
+    assert document.read_text(encoding="utf-8") == "precious"
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**4), st.floats(0.0001, 1.0))
+def test_a_scaled_number_of_jobs_is_a_multiple_and_never_nothing(full: int, multiple: int, share: float) -> None:
+    """Whatever the size, batches are whole and there is at least one."""
+    jobs = Size(1, share).jobs(full, multiple)
+    assert jobs >= multiple
+    assert jobs % multiple == 0
+
+
+def test_the_published_size_is_not_scaled() -> None:
+    """The figures in the document are those of the full number of jobs, five times."""
+    assert FULL.jobs(1_000_000, 10_000) == 1_000_000
+    assert (FULL.runs, TINY.runs) == (5, 1)
