@@ -2,7 +2,7 @@
 
 import string
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import thread_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -231,15 +231,15 @@ CRON_LETTERS = "0123456789*/,-#?LW @ \tMONSUJAfeb"
 
 
 def _survives(schedule: str, zone: str | None) -> None:
-    """Parse and ask; both work or raise BadRequest, within 50 ms (the better of two tries: the machine is shared)."""
+    """Parse and ask; both work or raise BadRequest, within 50 ms of processor time (what others do on the machine is not ours)."""
     spent = []
     for _ in range(2):
-        start = perf_counter()
+        start = thread_time()
         try:
             parse(schedule, zone).next_after(1_767_225_600_000)
         except BadRequest:
             pass
-        spent.append(perf_counter() - start)
+        spent.append(thread_time() - start)
     assert min(spent) < 0.05
 
 
