@@ -11,7 +11,7 @@ from msgspec import Raw
 from flashq.cli import push
 from flashq.cli.payloads import Line
 from flashq.cli.reach import BadLine
-from flashq.client import JobSpec
+from flashq.client import JobSpec, PushedIds
 from flashq.protocol.limits import MAX_BATCH
 
 
@@ -67,3 +67,21 @@ def test_a_bad_line(text: bytes, whole: bool, sentence: str) -> None:
     with pytest.raises(BadLine) as caught:
         jobs(text, whole)
     assert caught.value.format_message().startswith(sentence)
+
+
+class EveryFirstIsKnown:
+    """A server that knows the first job of every batch already, and the second by its own id."""
+
+    def push_batch(self, _: str, specs: list[JobSpec]) -> PushedIds:
+        """Ids from 1."""
+        return PushedIds(list(range(1, len(specs) + 1)), [0], [1])
+
+
+def test_places_count_over_the_file() -> None:
+    """Duplicates are told by their place in the file, not in the batch that nobody sees."""
+    read: list[int] = []
+    pushed = push._push_file(EveryFirstIsKnown(), "q", sized([1] * (MAX_BATCH + 5)), read.append)  # type: ignore[arg-type]
+    assert pushed.duplicates == [0, MAX_BATCH]
+    assert pushed.replayed == [1, MAX_BATCH + 1]
+    assert len(pushed) == MAX_BATCH + 5
+    assert read == [2 * MAX_BATCH, 10]
