@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.echo import EchoServer
-from benchmarks.load import check_ok, connect, receive
+from benchmarks.load import ask, check_ok, connect, receive
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 from flashq import FlashQ
@@ -143,7 +143,7 @@ class Timetable:
 
 
 def _steady_pushes(server: Server, jobs: int) -> list[float]:
-    connections = [connect(server) for _ in range(CONNECTIONS)]
+    connections = _connected(server, CONNECTIONS)
     pending: dict[int, deque[int]] = {one.fileno(): deque() for one in connections}
     line = b'{"cmd":"PUSH","queue":"bench","data":{"n":1234567}}\n'
     ready, by_number = _poll(connections)
@@ -165,7 +165,7 @@ def _steady_pushes(server: Server, jobs: int) -> list[float]:
 
 def _deliveries(server: Server, jobs: int) -> list[float]:
     pull = b'{"cmd":"PULL","queue":"bench"}\n'
-    pusher, *workers = [connect(server) for _ in range(CONNECTIONS + 1)]
+    pusher, *workers = _connected(server, CONNECTIONS + 1)
     for worker in workers:
         worker.sendall(pull)
     ready, by_number = _poll([pusher, *workers])
@@ -186,6 +186,14 @@ def _deliveries(server: Server, jobs: int) -> list[float]:
                 by_number[number].sendall(b'{"cmd":"ACK","id":%d}\n%b' % (id, pull))
     _close([pusher, *workers])
     return table.latencies
+
+
+def _connected(server: Server, count: int) -> list[socket.socket]:
+    """Connections that the server has accepted and served once: what is measured is not the arrival of clients."""
+    connections = [connect(server) for _ in range(count)]
+    for one in connections:
+        ask(one, b'{"cmd":"PING"}')
+    return connections
 
 
 def _poll(connections: list[socket.socket]) -> tuple[select.poll, dict[int, socket.socket]]:

@@ -5,6 +5,7 @@ smallest and the largest.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -180,6 +181,7 @@ def main(questions: dict[str, Question], program: str) -> None:
     given = parser.parse_args()
     machine = describe()
     pin_load()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers and folders go, too
     print(f"Machine: {machine}", flush=True)
     others = Bystanders()
     results = list(measure(questions, QUICK if given.quick else FULL))

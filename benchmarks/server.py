@@ -38,14 +38,17 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._tidy_up()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._tidy_up()
 
     @property
     def unix_socket(self) -> str:
@@ -72,7 +75,6 @@ class Server:
         ready = re.search(rb"ready on [\d.]+:(\d+)", said)
         if ready is None:
             log_text = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
-            self.stop()
             raise RuntimeError(f"the server did not start: {said!r} {log_text[-2_000:]}")
         self.port = int(ready[1])
 
@@ -88,6 +90,10 @@ class Server:
     def stop(self) -> None:
         """End it in good order; by force if it does not."""
         self._end(signal.SIGTERM)
+
+    def _tidy_up(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
