@@ -42,9 +42,10 @@ class Context:
         hub: subscriptions to events.
         authenticate: token -> the request types it allows (None: all); raises Unauthorized for a wrong one.
         closing: the server drains and takes no new work.
+        unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
     """
 
-    __slots__ = ("authenticate", "closing", "engine", "hub")
+    __slots__ = ("authenticate", "closing", "engine", "hub", "unfinished")
 
     def __init__(
         self,
@@ -56,3 +57,4 @@ class Context:
         self.hub = hub
         self.authenticate = authenticate
         self.closing = False
+        self.unfinished = 0

@@ -35,6 +35,9 @@ WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
 WRITE_LOW_BYTES: Final = 1024 * 1024
 """Answers a client has not read at which reading its commands stops, and at which it goes on."""
 
+MAX_UNFINISHED_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of lines that have not ended, over all connections: ten thousand clients could hold 160 GB between them."""
+
 MAX_HELD: Final = 1_024
 """Chunks of answers that wait for the disk at which reading stops."""
 
@@ -121,6 +124,7 @@ class LineConnection(Protocol):
         self._client_done = False
         self._tries = 0
         self._asked = 0  # bytes before it showed a token
+        self._unfinished = 0  # bytes of a line that has not ended, as counted
         self._timer: TimerHandle | None = None
         self._unread = 0
         self._lagged = 0
@@ -147,7 +151,9 @@ class LineConnection(Protocol):
             return
         try:
             lines = self._splitter.feed(data)
-        except TooLarge as error:
+            if self._splitter.held != self._unfinished:
+                self._count_unfinished(self._splitter.held)
+        except (TooLarge, Overloaded) as error:
             self._end(error)
             return
         now = self._turns.clock()
@@ -163,11 +169,8 @@ class LineConnection(Protocol):
     def eof_received(self) -> bool:
         """The client will send no more, but may still read: answer what it asked for, then close."""
         self._client_done = True
-        self._stop_waiting(self._turns.clock())
-        self._ending = True
-        if self._said_goodbye:
-            self._transport.close()
-        self._close_when_done()
+        if not self._later or self._ending:
+            self._finish()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -185,6 +188,7 @@ class LineConnection(Protocol):
             self._give_back(held.handed_out, now)
         self._held.clear()
         self._later = []
+        self._context.unfinished -= self._unfinished
         self._turns.detach(self)
         self._left(self)
         self._turns.gather()
@@ -293,6 +297,8 @@ class LineConnection(Protocol):
             now = self._turns.clock()
             self._carry_out(lines, now)
             self._finish_turn(now)
+            if self._client_done and not self._later:
+                self._finish()
         self._watch_reading()
 
     def _line(self, line: bytes, now: Instant) -> None:
@@ -398,7 +404,11 @@ class LineConnection(Protocol):
             engine.queues.leave(parked.queue)
             raise Overloaded(f"Too many waiting pulls on this connection (max {MAX_WAITS_PER_CONNECTION})")
         wait = _Wait(self, parked, req_id)
-        engine.dispatch.park(wait, parked.queue, parked.count, parked.wait_ms, now, parked.worker)
+        try:
+            engine.dispatch.park(wait, parked.queue, parked.count, parked.wait_ms, now, parked.worker)
+        except Overloaded:
+            engine.queues.leave(parked.queue)
+            raise
         self._waits[wait] = None
         if req_id is None:
             self._waiting = wait
@@ -443,6 +453,17 @@ class LineConnection(Protocol):
 
     # --- reading and ending ---
 
+    def _count_unfinished(self, held: int) -> None:
+        """Lines that have not ended are memory that nobody has used yet: bounded over all connections.
+
+        Raises:
+            Overloaded: the bound is met, and this is the line that met it.
+        """
+        self._context.unfinished += held - self._unfinished
+        self._unfinished = held
+        if self._context.unfinished > MAX_UNFINISHED_BYTES:
+            raise Overloaded(f"Too many unfinished lines (max {MAX_UNFINISHED_BYTES} bytes over all connections)")
+
     def _watch_reading(self) -> None:
         """Read exactly when client, disk and gate all allow it, and what was read is carried out."""
         may = self._said_goodbye or (self._may_go_on() and not self._later)
@@ -479,6 +500,14 @@ class LineConnection(Protocol):
             self._stop_waiting(self._turns.clock())
             self._reply(failure(error), None)
             self._send()
+        self._close_when_done()
+
+    def _finish(self) -> None:
+        """The client has said all it has to say, and all of it was carried out."""
+        self._stop_waiting(self._turns.clock())
+        self._ending = True
+        if self._said_goodbye:
+            self._transport.close()
         self._close_when_done()
 
     def _close_when_done(self) -> None:
