@@ -76,11 +76,11 @@ def check_payload(data: bytes, where: str = "") -> None:
     """
     if len(data) <= _SHALLOW:
         return
+    _check_depth(data, where)
     if len(data) > MAX_JOB_BYTES:
-        size = len(compact(data))
+        size = _compact_size(data, where)
         if size > MAX_JOB_BYTES:
             raise TooLarge(f"{where}Job data too large ({size} bytes, max {MAX_JOB_BYTES} bytes)")
-    _check_depth(data, where)
 
 
 def check_payloads(payloads: list[bytes]) -> None:
@@ -118,9 +118,20 @@ def _check_depth(data: bytes, where: str) -> None:
         if byte in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise BadRequest(f"{where or 'Invalid: '}nested deeper than {MAX_DEPTH}")
+                raise _too_deep(where)
         elif byte in b"]}":
             depth -= 1
+
+
+def _compact_size(data: bytes, where: str) -> int:
+    try:
+        return len(compact(data))
+    except RecursionError:  # near the bound it depends on how deep the caller stands
+        raise _too_deep(where) from None
+
+
+def _too_deep(where: str) -> BadRequest:
+    return BadRequest(f"{where or 'Invalid: '}nested deeper than {MAX_DEPTH}")
 
 
 def _reason(line: bytes, text: str) -> str:

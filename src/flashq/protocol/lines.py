@@ -29,8 +29,9 @@ class LineSplitter:
         end = data.rfind(b"\n")
         if end < 0:
             self._buffer += data
-            if len(self._buffer) > self._limit:
-                self._refuse(len(self._buffer))
+            size = len(self._buffer)
+            if size > self._limit and not (size == self._limit + 1 and self._buffer.endswith(b"\r")):  # half its end?
+                self._refuse(size)
             return []
         if self._buffer:
             self._buffer += memoryview(data)[:end]
