@@ -41,7 +41,8 @@ def decode_request(line: bytes) -> AnyRequest:
     try:
         if not line.isascii():
             line.decode()
-        return _decode(line)
+        request: AnyRequest = _decode(line)
+        return request
     except ValidationError as error:
         raise BadRequest(f"Invalid: {_reason(line, str(error))}") from None
     except UnicodeDecodeError as error:
