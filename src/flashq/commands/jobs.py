@@ -47,7 +47,11 @@ def push(context: Context, _: Session, request: requests.Push, now: Instant) -> 
     data = bytes(request.data)
     check_payload(data)
     queue = queue_of(engine.queues, request.queue)
-    id, outcome = engine.intake.push(queue, request, data, now)
+    try:
+        id, outcome = engine.intake.push(queue, request, data, now)
+    finally:
+        if not queue.pushed:  # refused or known: a queue that holds nothing must not stay
+            engine.queues.leave(queue)
     if outcome == DUPLICATE:
         raise Duplicate(f"Duplicate job with key: {request.unique_key}", id)
     reply = replies.Pushed(id=id)
@@ -66,7 +70,11 @@ def push_batch(context: Context, _: Session, request: requests.PushBatch, now: I
         return replies.PushedBatch(ids=[])
     payloads = [bytes(job.data) for job in jobs]
     check_payloads(payloads)
-    admitted = context.engine.intake.push_batch(queue, jobs, payloads, now)
+    try:
+        admitted = context.engine.intake.push_batch(queue, jobs, payloads, now)
+    finally:
+        if not queue.pushed:
+            context.engine.queues.leave(queue)
     reply = replies.PushedBatch(ids=admitted.ids)
     if admitted.duplicates:
         reply.duplicates = admitted.duplicates
@@ -77,8 +85,8 @@ def push_batch(context: Context, _: Session, request: requests.PushBatch, now: I
 
 def pull(context: Context, session: Session, request: requests.Pull, now: Instant) -> replies.Pulled | Parked:
     """PULL."""
-    queue = queue_of(context.engine.queues, request.queue)
     worker = _worker(context, session, now)
+    queue = queue_of(context.engine.queues, request.queue)
     jobs = context.engine.dispatch.pull(queue, 1, now, worker)
     if jobs:
         return replies.Pulled(job=jobs[0])
@@ -92,8 +100,8 @@ def pull_batch(
     context: Context, session: Session, request: requests.PullBatch, now: Instant
 ) -> replies.PulledBatch | Parked:
     """PULLB."""
-    queue = queue_of(context.engine.queues, request.queue)
     worker = _worker(context, session, now)
+    queue = queue_of(context.engine.queues, request.queue)
     count = min(request.count, MAX_BATCH)
     jobs = context.engine.dispatch.pull(queue, count, now, worker) if count else []
     if jobs:
