@@ -1,0 +1,1 @@
+"""Unit tests of `flashq.commands`, file by file."""

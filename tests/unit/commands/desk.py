@@ -1,0 +1,47 @@
+"""Commands without a door: a real engine, a session, and a clock of which the test is the master."""
+
+from itertools import count
+from typing import Any
+
+from msgspec.json import decode, encode
+
+from flashq.commands.execute import execute
+from flashq.commands.jobs import Parked
+from flashq.commands.session import Context, Session
+from flashq.engine.engine import Engine
+from flashq.engine.settings import Settings
+from flashq.model import Instant
+from flashq.observe.events import Hub
+from flashq.protocol.codec import decode_request
+
+Answer = dict[str, Any]
+
+
+class Desk:
+    """Takes commands as a client writes them and gives answers as a client reads them."""
+
+    def __init__(self, *, max_bytes: int = 1 << 30) -> None:
+        numbers = count(1)
+        self.now = Instant(1_700_000_000_000, 1_000)
+        self.engine = Engine(Settings(max_bytes=max_bytes), nonce=lambda: f"{next(numbers):x}", now=self.now)
+        self.hub = Hub(self._watch)
+        self.context = Context(self.engine, self.hub)
+        self.session = Session()
+
+    def ask(self, cmd: str, **members: object) -> Answer:
+        """The answer, or ``{"parked": count}`` for a pull that wants to wait. A refusal is raised."""
+        request = decode_request(encode({"cmd": cmd, **members}))
+        reply = execute(self.context, self.session, request, self.now)
+        if isinstance(reply, Parked):
+            return {"parked": reply.count}
+        answer: Answer = decode(encode(reply))
+        assert answer.pop("ok") is True
+        return answer
+
+    def pass_time(self, ms: int) -> None:
+        """Time goes by, and what is due is done."""
+        self.now = Instant(self.now.wall + ms, self.now.steady + ms)
+        self.engine.tick(self.now)
+
+    def _watch(self, watched: bool) -> None:
+        self.engine.outbox.watched = watched

@@ -1,0 +1,85 @@
+"""Unit tests of `flashq.commands.admin`."""
+
+import pytest
+from tests.unit.commands.desk import Desk
+
+from flashq.commands.admin import EVENT_TYPES
+from flashq.commands.session import Session
+from flashq.errors import BadRequest, NotFound, Unauthorized
+from flashq.protocol.requests import Ping
+
+
+class Ear:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def tell(self, event: bytes) -> None:
+        """Take one event."""
+        self.heard.append(event)
+
+
+def test_auth_sets_what_the_session_may_do(desk: Desk) -> None:
+    """A right token allows what it allows; a wrong one changes nothing."""
+    allowed = frozenset({Ping})
+
+    def authenticate(token: str) -> frozenset[type]:
+        if token != "right":
+            raise Unauthorized("Invalid token")
+        return allowed
+
+    desk.context.authenticate = authenticate
+    with pytest.raises(Unauthorized):
+        desk.ask("AUTH", token="wrong")
+    assert desk.session.allowed is None
+    desk.ask("AUTH", token="right")
+    assert desk.session.allowed == allowed
+
+
+def test_a_door_that_cannot_carry_events(desk: Desk) -> None:
+    """Subscribing there is refused: the events would go nowhere."""
+    for cmd in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        with pytest.raises(BadRequest, match="cannot carry events"):
+            desk.ask(cmd, queue="q")
+
+
+def test_nothing_is_made_for_nobody(desk: Desk) -> None:
+    """While nobody listens the engine makes no events."""
+    ear = Ear()
+    desk.session = Session(subscriber=ear)
+    desk.ask("PUSH", queue="q", data=1)
+    assert desk.engine.outbox.events == []
+    desk.ask("SUBSCRIBE", queue="*")
+    desk.ask("PUSH", queue="q", data=1)
+    assert [event.event_type for event in desk.engine.outbox.events] == ["pushed"]
+    desk.ask("UNSUBSCRIBE", queue="*")
+    desk.ask("PUSH", queue="q", data=1)
+    assert len(desk.engine.outbox.events) == 1
+
+
+def test_event_types_are_checked(desk: Desk) -> None:
+    """All that there are may be named; one that there is not is named in the refusal, cut short."""
+    desk.session = Session(subscriber=Ear())
+    desk.ask("SUBSCRIBE", queue="q", events=sorted(EVENT_TYPES))
+    with pytest.raises(BadRequest, match=r"unknown event type 'x{40}'") as caught:
+        desk.ask("SUBSCRIBE", queue="q", events=["pushed", "x" * 10_000])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_worker_that_says_goodbye_is_no_longer_the_session_s(desk: Desk) -> None:
+    """Jobs pulled afterwards are nobody's in particular."""
+    desk.ask("HELLO", worker="w")
+    assert desk.session.worker is not None
+    desk.ask("BYE", worker="w")
+    assert desk.session.worker is None
+    with pytest.raises(NotFound, match="'w'"):
+        desk.ask("BEAT", worker="w")
+
+
+def test_a_bad_queue_name_in_hello_registers_nobody(desk: Desk) -> None:
+    """All names are checked before anything is changed."""
+    with pytest.raises(BadRequest):
+        desk.ask("HELLO", worker="w", queues=["good", "not good"])
+    assert desk.ask("WORKERS") == {"workers": []}
+    assert desk.session.worker is None

@@ -1,0 +1,47 @@
+"""Unit tests of `flashq.commands.execute`."""
+
+import pytest
+from tests.unit.commands.desk import Desk
+
+from flashq.commands.table import BEFORE_AUTH, COMMANDS
+from flashq.errors import Forbidden, ShuttingDown, Unauthorized
+from flashq.protocol.requests import Ping, Push
+
+
+def test_before_a_token(desk: Desk) -> None:
+    """Everything but AUTH is refused, and nothing has changed."""
+    desk.session.allowed = BEFORE_AUTH
+    with pytest.raises(Unauthorized, match=r"^Authentication required$"):
+        desk.ask("PUSH", queue="q", data=1)
+    assert desk.ask("AUTH", token="x") == {}
+    assert desk.ask("STATS")["queued"] == 0
+
+
+@pytest.mark.parametrize(("request_type", "command"), COMMANDS.items(), ids=[c.name for c in COMMANDS.values()])
+def test_a_role_that_is_too_weak(desk: Desk, request_type: type, command: object) -> None:
+    """The refusal names the command and the role that it takes; what is allowed is carried out."""
+    name, _, role = command  # type: ignore[misc]
+    desk.session.allowed = frozenset(COMMANDS) - {request_type}
+    members = {
+        "queue": "q", "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [], "progress": 1,
+        "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w", "token": "t",
+    }  # fmt: skip
+    with pytest.raises(Forbidden, match=f"^Forbidden: {name} needs role {role}$"):
+        desk.ask(name, **members)
+
+
+def test_a_role_that_is_strong_enough(desk: Desk) -> None:
+    """What is allowed works, and only that."""
+    desk.session.allowed = frozenset({Push, Ping})
+    assert desk.ask("PUSH", queue="q", data=1) == {"id": 1}
+    with pytest.raises(Forbidden):
+        desk.ask("PULL", queue="q", timeout=0)
+
+
+def test_while_shutting_down(desk: Desk) -> None:
+    """No command takes effect any more, reads included: their answers could not be waited for."""
+    desk.context.closing = True
+    for cmd in ("PUSH", "PING"):
+        with pytest.raises(ShuttingDown):
+            desk.ask(cmd, queue="q", data=1)
+    assert desk.engine.queues.by_name == {}
