@@ -1,0 +1,1 @@
+"""Unit tests of `flashq.observe`, file by file."""

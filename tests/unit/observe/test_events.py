@@ -1,0 +1,131 @@
+"""Unit tests of `flashq.observe.events`."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from flashq.errors import LimitReached
+from flashq.model import Event
+from flashq.observe.events import ALL, Hub
+from flashq.protocol.limits import MAX_SUBSCRIPTIONS
+
+
+class Ear:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    def tell(self, event: bytes) -> None:
+        """Take one event."""
+        self.heard.append(json.loads(event))
+
+
+def hub() -> tuple[Hub, list[bool]]:
+    """A hub, and what it said about being watched."""
+    watched: list[bool] = []
+    return Hub(watched.append), watched
+
+
+def test_who_hears_what() -> None:
+    """Queue and type decide; every event comes once, however often it was asked for."""
+    hub_, _ = hub()
+    everything, one, some = Ear(), Ear(), Ear()
+    hub_.subscribe(everything, ALL, frozenset())
+    hub_.subscribe(everything, "a", frozenset({"pushed"}))
+    hub_.subscribe(one, "a", frozenset())
+    hub_.subscribe(some, "b", frozenset({"completed", "failed"}))
+    hub_.publish([Event("pushed", "a", 1, 5), Event("pushed", "b", 2, 6), Event("completed", "b", 2, 7)])
+    assert [event["job_id"] for event in everything.heard] == [1, 2, 2]
+    assert one.heard == [{"event_type": "pushed", "queue": "a", "job_id": 1, "timestamp": 5}]
+    assert [event["event_type"] for event in some.heard] == ["completed"]
+
+
+def test_events_carry_what_is_set() -> None:
+    """Payloads go out as they came in; what is not set is not there."""
+    hub_, _ = hub()
+    ear = Ear()
+    hub_.subscribe(ear, "q", frozenset())
+    hub_.publish([Event("pushed", "q", 1, 5, Raw(b'{"a":1.50}')), Event("failed", "q", 1, 6, error="x\n")])
+    assert ear.heard[0]["data"] == {"a": 1.5}
+    assert ear.heard[1] == {"event_type": "failed", "queue": "q", "job_id": 1, "timestamp": 6, "error": "x\n"}
+
+
+def test_subscribing_again_replaces() -> None:
+    """The newest wish counts, and it counts once."""
+    hub_, _ = hub()
+    ear = Ear()
+    hub_.subscribe(ear, "q", frozenset({"pushed"}))
+    hub_.subscribe(ear, "q", frozenset({"failed"}))
+    hub_.publish([Event("pushed", "q", 1, 5), Event("failed", "q", 1, 5)])
+    assert [event["event_type"] for event in ear.heard] == ["failed"]
+    hub_.unsubscribe(ear, "q")
+    hub_.publish([Event("failed", "q", 1, 5)])
+    assert len(ear.heard) == 1
+
+
+def test_watched_follows_whether_anybody_listens() -> None:
+    """The engine makes events only as long as somebody wants them."""
+    hub_, watched = hub()
+    one, other = Ear(), Ear()
+    hub_.unsubscribe(one, "q")
+    assert watched[-1:] in ([], [False])
+    hub_.subscribe(one, "q", frozenset())
+    hub_.subscribe(other, ALL, frozenset())
+    assert watched[-1] is True
+    hub_.unsubscribe(one, "q")
+    assert watched[-1] is True
+    hub_.leave(other)
+    assert watched[-1] is False
+
+
+def test_there_are_only_so_many() -> None:
+    """The bound is over all listeners; leaving makes room, a refused one takes none."""
+    hub_, _ = hub()
+    ears = [Ear() for _ in range(MAX_SUBSCRIPTIONS)]
+    for ear in ears:
+        hub_.subscribe(ear, "q", frozenset())
+    with pytest.raises(LimitReached, match=str(MAX_SUBSCRIPTIONS)):
+        hub_.subscribe(Ear(), "q", frozenset())
+    with pytest.raises(LimitReached):
+        hub_.subscribe(Ear(), "new", frozenset())
+    assert "new" not in hub_._topics
+    hub_.subscribe(ears[0], "q", frozenset({"pushed"}))
+    hub_.leave(ears[1])
+    hub_.subscribe(Ear(), "q", frozenset())
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["subscribe", "unsubscribe", "leave"]), st.integers(0, 3), st.sampled_from(["a", "b", ALL])
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_against_a_plain_set(steps: list[tuple[str, int, str]]) -> None:
+    """Coming and going in any order: exactly those who subscribed hear, and nothing stays of those who left."""
+    hub_, watched = hub()
+    ears = [Ear() for _ in range(4)]
+    wishes: set[tuple[int, str]] = set()
+    for step, number, queue in steps:
+        if step == "subscribe":
+            hub_.subscribe(ears[number], queue, frozenset())
+            wishes.add((number, queue))
+        elif step == "unsubscribe":
+            hub_.unsubscribe(ears[number], queue)
+            wishes.discard((number, queue))
+        else:
+            hub_.leave(ears[number])
+            wishes = {wish for wish in wishes if wish[0] != number}
+        assert hub_._count == len(wishes)
+        assert (watched[-1] if watched else False) is bool(wishes)
+    hub_.publish([Event("pushed", "a", 1, 5)])
+    for number, ear in enumerate(ears):
+        assert len(ear.heard) == any(wish in wishes for wish in ((number, "a"), (number, ALL)))
+    assert set(hub_._topics) == {queue for _, queue in wishes}

@@ -1,0 +1,1 @@
+"""Unit tests of `flashq.server`, file by file."""

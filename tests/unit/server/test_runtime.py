@@ -1,0 +1,286 @@
+"""Unit tests of `flashq.server.runtime`."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from flashq.engine.engine import Engine
+from flashq.engine.settings import Settings
+from flashq.errors import StorageError
+from flashq.model import Instant, JobSpec
+from flashq.server import runtime as runtime_module
+from flashq.server.runtime import EXIT_BROKEN, EXIT_STORAGE, Runtime
+from flashq.storage.journal import Journal
+
+
+class FakeWriter:
+    """Takes groups; the test says when they are safe."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+
+    def submit(self, number: int, blob: bytes) -> None:
+        """Take one."""
+        self.groups.append(number)
+
+
+class Door:
+    """A connection, as the runtime sees it: notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def release(self, durable: int) -> None:
+        """Something is safe."""
+        self.heard.append(("release", durable))
+
+    def refuse(self, error: StorageError) -> None:
+        """Nothing is."""
+        self.heard.append(("refuse", str(error)))
+
+    def hold_back(self) -> None:
+        """Stop reading."""
+        self.heard.append("hold back")
+
+    def go_on(self) -> None:
+        """Read."""
+        self.heard.append("go on")
+
+    def answer(self, jobs: list[Any], now: Instant) -> None:
+        """A pull is answered."""
+        self.heard.append(("answer", [job.id for job in jobs]))
+
+    def tell(self, event: bytes) -> None:
+        """An event."""
+        self.heard.append(("event", json.loads(event)["event_type"]))
+
+
+class Rig:
+    """A runtime on the running loop, with the test as writer and clock."""
+
+    def __init__(self, *, journal: bool = True) -> None:
+        numbers = count(1)
+        self.now = Instant(1_700_000_000_000, 1_000)
+        self.engine = Engine(Settings(), nonce=lambda: f"{next(numbers):x}", now=self.now, recording=journal)
+        self.journal = Journal(0) if journal else None
+        self.failed: list[tuple[str, int]] = []
+        self.writer = FakeWriter()
+        self.runtime = Runtime(self.engine, asyncio.get_running_loop(), lambda: self.now, self._fail, self.journal)
+        self.runtime.start(self.writer if journal else None)  # type: ignore[arg-type]
+
+    def push(self, data: bytes = b"1", **members: Any) -> int:
+        """What a PUSH does, up to its answer. Returns what the answer depends on."""
+        queue = self.engine.queues.make("q")
+        self.engine.intake.push(queue, JobSpec(data=Raw(data), **members), data, self.now)
+        depends_on = self.runtime.gather()
+        self.runtime.hand_over(self.now)
+        return depends_on
+
+    def park(self, door: Door, wait_ms: int | None = None) -> None:
+        """What a PULL does that finds nothing."""
+        self.engine.dispatch.park(door, self.engine.queues.make("q"), 1, wait_ms, self.now)
+        self.runtime.hand_over(self.now)
+
+    def _fail(self, error: BaseException, exit_code: int) -> None:
+        self.failed.append((str(error), exit_code))
+
+
+async def turn() -> None:
+    """Let the loop do what was asked of it for now."""
+    await asyncio.sleep(0)
+
+
+async def test_a_commit_is_asked_for_at_the_end_of_the_turn() -> None:
+    """Everything that happens in one turn of the loop is one group."""
+    rig = Rig()
+    assert [rig.push() for _ in range(3)] == [1, 1, 1]
+    assert rig.writer.groups == []
+    await turn()
+    assert rig.writer.groups == [1]
+    assert rig.runtime.durable == 0
+    rig.runtime.committed(1)
+    assert rig.runtime.durable == 1
+    rig.runtime.stop()
+
+
+async def test_the_next_group_fills_while_one_is_written() -> None:
+    """It is written as soon as the other is safe; until then nothing of it is."""
+    rig = Rig()
+    door = Door()
+    rig.push()
+    await turn()
+    assert rig.push() == 2
+    rig.runtime.wait(door)
+    await turn()
+    assert rig.writer.groups == [1]
+    rig.runtime.committed(1)
+    assert rig.writer.groups == [1, 2]
+    assert door.heard == [("release", 1)]
+    rig.runtime.wait(door)
+    rig.runtime.committed(2)
+    assert door.heard == [("release", 1), ("release", 2)]
+    assert rig.runtime.settled()
+    rig.runtime.stop()
+
+
+async def test_events_wait_for_what_they_tell() -> None:
+    """An event is published when its change is safe, and events keep their order."""
+    rig = Rig()
+    ear = Door()
+    rig.runtime.hub.subscribe(ear, "*", frozenset())
+    rig.push()
+    await turn()
+    rig.push()
+    assert ear.heard == []
+    rig.runtime.committed(1)
+    assert ear.heard == [("event", "pushed")]
+    rig.engine.dispatch.pull(rig.engine.queues.make("q"), 1, rig.now)
+    rig.runtime.hand_over(rig.now)
+    rig.runtime.committed(2)
+    assert ear.heard == [("event", "pushed"), ("event", "pushed"), ("event", "active")]
+    rig.runtime.stop()
+
+
+async def test_events_of_commands_that_run_during_a_release_are_not_first() -> None:
+    """A connection that goes on when it is released may cause events: those that waited come before them."""
+    rig = Rig()
+    ear = Door()
+    rig.runtime.hub.subscribe(ear, "*", frozenset())
+
+    class Eager(Door):
+        def release(self, durable: int) -> None:
+            rig.engine.dispatch.pull(rig.engine.queues.make("q"), 1, rig.now)
+            rig.runtime.hand_over(rig.now)
+
+    rig.push()
+    rig.runtime.wait(Eager())
+    await turn()
+    rig.runtime.committed(1)
+    assert ear.heard == [("event", "pushed"), ("event", "active")]
+    rig.runtime.stop()
+
+
+async def test_without_storage_nothing_waits() -> None:
+    """Answers depend on nothing, events are told at once."""
+    rig = Rig(journal=False)
+    ear = Door()
+    rig.runtime.hub.subscribe(ear, "q", frozenset())
+    assert rig.push() == 0 == rig.runtime.durable
+    assert ear.heard == [("event", "pushed")]
+    assert rig.runtime.settled()
+    rig.runtime.stop()
+
+
+async def test_a_failed_commit_ends_everything_once() -> None:
+    """All that is held is refused, the server is told once, and what comes later is neither committed nor released."""
+    rig = Rig()
+    held, free = Door(), Door()
+    rig.runtime.attach(held)
+    rig.runtime.attach(free)
+    rig.push()
+    rig.runtime.wait(held)
+    await turn()
+    rig.runtime.commit_failed(OSError("the disk is on fire"))
+    rig.runtime.commit_failed(OSError("again"))
+    rig.runtime.committed(1)
+    rig.push()
+    await turn()
+    assert held.heard == [("refuse", "The storage failed: the disk is on fire")]
+    assert free.heard == []
+    assert rig.failed == [("the disk is on fire", EXIT_STORAGE)]
+    assert rig.writer.groups == [1]
+    assert rig.runtime.settled()
+
+
+async def test_a_broken_invariant_ends_the_server_too() -> None:
+    """With another exit code, since the disk is innocent."""
+    rig = Rig()
+    rig.runtime.broken(RuntimeError("impossible"))
+    assert rig.failed == [("impossible", EXIT_BROKEN)]
+
+
+async def test_doors_are_held_back_while_the_disk_is_far_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the mark nobody reads; below half of it all read again. Those who left are not asked."""
+    monkeypatch.setattr(runtime_module, "MAX_UNSYNCED_BYTES", 1_000)
+    rig = Rig()
+    door, gone = Door(), Door()
+    rig.runtime.attach(door)
+    rig.runtime.attach(gone)
+    rig.runtime.detach(gone)
+    rig.push(b'"' + b"x" * 600 + b'"')
+    await turn()
+    assert not rig.runtime.held_back
+    rig.push(b'"' + b"x" * 600 + b'"')
+    assert rig.runtime.held_back
+    rig.push()
+    rig.runtime.committed(1)
+    assert rig.runtime.held_back
+    await turn()
+    rig.runtime.committed(2)
+    assert not rig.runtime.held_back
+    assert door.heard == ["hold back", "go on"]
+    assert gone.heard == []
+    rig.runtime.stop()
+
+
+async def test_it_wakes_for_what_falls_due() -> None:
+    """No polling: the timer is set for the next thing, and earlier if something earlier comes."""
+    rig = Rig(journal=False)
+    timers: list[float] = []
+    loop = asyncio.get_running_loop()
+    real = loop.call_later
+
+    def call_later(delay: float, callback: Callable[..., None], *arguments: Any) -> asyncio.TimerHandle:
+        timers.append(delay)
+        return real(3_600, callback, *arguments)
+
+    loop.call_later = call_later  # type: ignore[method-assign,assignment]
+    rig.push(delay=400)
+    rig.push(delay=100)
+    rig.push(delay=200)
+    assert timers == [0.4, 0.1]
+    door = Door()
+    rig.park(door)
+    rig.now = Instant(rig.now.wall + 100, rig.now.steady + 100)
+    rig.runtime.tick()
+    assert door.heard == [("answer", [2])]
+    rig.runtime.stop()
+    loop.call_later = real  # type: ignore[method-assign]
+
+
+async def test_it_looks_at_the_wall_clock_at_least_every_second() -> None:
+    """Somebody may set it, and schedules follow it."""
+    rig = Rig(journal=False)
+    rig.push(delay=3_600_000)
+    assert rig.runtime._timer is not None
+    assert rig.runtime._wakes_at - rig.now.steady == 1_000
+    rig.now = Instant(rig.now.wall + 7_200_000, rig.now.steady + 1_000)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().queued == 1
+    assert rig.runtime.clock_jumps == 1
+    rig.runtime.stop()
+
+
+async def test_a_stopped_runtime_has_no_timer() -> None:
+    """What falls due after a stop falls due after the next start."""
+    rig = Rig(journal=False)
+    rig.push(delay=100)
+    rig.runtime.stop()
+    assert rig.runtime._timer is None
+    rig.runtime.stop()
+
+
+async def test_a_wait_that_times_out_is_answered_with_nothing() -> None:
+    """The engine says when, the runtime tells the door."""
+    rig = Rig(journal=False)
+    door = Door()
+    rig.park(door, wait_ms=50)
+    rig.now = Instant(rig.now.wall + 50, rig.now.steady + 50)
+    rig.runtime.tick()
+    assert door.heard == [("answer", [])]
+    rig.runtime.stop()
