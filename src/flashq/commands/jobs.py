@@ -9,7 +9,7 @@ from flashq.commands.session import Context, Session
 from flashq.engine.intake import DUPLICATE, REPLAYED
 from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue
-from flashq.errors import BadRequest, Duplicate, TooLarge
+from flashq.errors import BadRequest, Duplicate, LimitReached, TooLarge
 from flashq.model import Instant
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import check_payload, check_payloads, result_bytes
@@ -85,8 +85,7 @@ def push_batch(context: Context, _: Session, request: requests.PushBatch, now: I
 
 def pull(context: Context, session: Session, request: requests.Pull, now: Instant) -> replies.Pulled | Parked:
     """PULL."""
-    worker = _worker(context, session, now)
-    queue = queue_of(context.engine.queues, request.queue)
+    queue, worker = _pulling(context, session, request.queue, now)
     jobs = context.engine.dispatch.pull(queue, 1, now, worker)
     if jobs:
         return replies.Pulled(job=jobs[0])
@@ -100,8 +99,7 @@ def pull_batch(
     context: Context, session: Session, request: requests.PullBatch, now: Instant
 ) -> replies.PulledBatch | Parked:
     """PULLB."""
-    worker = _worker(context, session, now)
-    queue = queue_of(context.engine.queues, request.queue)
+    queue, worker = _pulling(context, session, request.queue, now)
     count = min(request.count, MAX_BATCH)
     jobs = context.engine.dispatch.pull(queue, count, now, worker) if count else []
     if jobs:
@@ -202,6 +200,16 @@ def check_batch(count: int, what: str) -> None:
     """
     if count > MAX_BATCH:
         raise TooLarge(f"Batch too large ({count} {what}, max {MAX_BATCH})")
+
+
+def _pulling(context: Context, session: Session, name: str, now: Instant) -> tuple[Queue, Worker | None]:
+    """From where and by whom. A refusal leaves neither a queue nor a worker behind."""
+    queue = queue_of(context.engine.queues, name)
+    try:
+        return queue, _worker(context, session, now)
+    except LimitReached:
+        context.engine.queues.leave(queue)
+        raise
 
 
 def _worker(context: Context, session: Session, now: Instant) -> Worker | None:
