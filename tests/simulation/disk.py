@@ -25,13 +25,13 @@ class Disk:
         in_flight: the group that is being written: it may or may not survive.
     """
 
-    def __init__(self, started: Callable[[], None]) -> None:
-        """Args: ``started``: called when a write begins."""
+    def __init__(self, first_id: int, started: Callable[[], None]) -> None:
+        """Args: ``first_id``: the next job's id; ``started``: called when a write begins."""
         self.groups: list[bytes] = []
         self.folded = 0
         self.epoch = 0
         self.in_flight: Submitted | None = None
-        self._base = Snapshot(1, 0, 0, [], [], [], [])
+        self._base = Snapshot(first_id, 0, 0, [], [], [], [])
         self._started = started
 
     @property

@@ -73,6 +73,7 @@ class Numbers(Struct, frozen=True, kw_only=True):
     worker_silence: int
     keep_completed: int
     keep_results: int
+    keep_bytes: int
     max_returns: int
 
 
@@ -179,10 +180,10 @@ class Cron(Struct, gc=False):
 class Model:
     """The naive queue. Give it every request, tick and fault in order; it says what must come of it."""
 
-    def __init__(self, numbers: Numbers) -> None:
+    def __init__(self, numbers: Numbers, first_id: int = 1) -> None:
         self.numbers = numbers
         self.boot = 0
-        self.next_id = 1
+        self.next_id = first_id
         self.jobs: dict[int, Job] = {}
         self.queues: dict[str, Queue] = {}
         self.keys: dict[tuple[str, str], int] = {}
@@ -1053,13 +1054,22 @@ class Model:
             del self.expiries[bisect_left(self.expiries, (job.created + job.ttl, job.id))]
 
     def _forget(self) -> None:
-        while len(self.results) > self.numbers.keep_results:
+        """The oldest results first, then the oldest jobs."""
+        numbers = self.numbers
+        while self.results and (len(self.results) > numbers.keep_results or self._kept_bytes() > numbers.keep_bytes):
             del self.results[next(iter(self.results))]
-        while len(self.finished) > self.numbers.keep_completed:
+        while self.finished and (
+            len(self.finished) > numbers.keep_completed or self._kept_bytes() > numbers.keep_bytes
+        ):
             job = self.jobs.pop(self.finished.pop(0))
             self.results.pop(job.id, None)
             if job.custom is not None:
                 del self.customs[job.custom]
+
+    def _kept_bytes(self) -> int:
+        if self.numbers.keep_bytes >= 10**9:
+            return 0  # no simulated life gets there
+        return sum(len(self.jobs[id].data) for id in self.finished) + sum(map(len, self.results.values()))
 
     def _drop(self, jobs: list[Job], reason: str, now: Instant) -> None:
         """Jobs of one queue leave without completing."""

@@ -141,7 +141,10 @@ class Story(RuleBasedStateMachine):
 
     # --- operators ---
 
-    @rule(queue=QUEUES, kind=st.sampled_from((r.Pause, r.Resume, r.RateLimitClear, r.ClearConcurrency, r.PurgeDeadLetters)))
+    @rule(
+        queue=QUEUES,
+        kind=st.sampled_from((r.Pause, r.Resume, r.RateLimitClear, r.ClearConcurrency, r.PurgeDeadLetters)),
+    )
     def steer(self, queue: str, kind: Any) -> None:
         """What needs a queue and nothing else."""
         self._call(kind(queue=queue))

@@ -30,6 +30,10 @@ _ROUNDS: Final = 400
 """How long the end of a run may take until everything has drained: more than every delay, lease and retry together."""
 
 
+_FLOODS: Final = 0.03
+"""The share of runs that are floods: they are slow, and little happens in them but much of it."""
+
+
 class Plan:
     """What one seed does: settings, sizes, and how often each thing happens."""
 
@@ -45,7 +49,10 @@ class Plan:
             keep_completed=some(0, 1, 5, 20, 20, 100),
             keep_results=some(0, 1, 5, 20, 60),
             max_returns=some(1, 3, 100),
+            keep_bytes=some(10**9, 10**9, 10**9, 60),
+            slice=10**6,  # the model does all that is due at once
         )
+        self.first_id = some(1, 1, 1, 4_090, 2**40)
         self.queues = QUEUES[: some(1, 2, 3)]
         self.clients = some(1, 2, 4, 8)
         self.priorities = some((0,), (0, 0, 0, 5), (-3, 0, 3), tuple(range(-9, 10)))
@@ -66,6 +73,25 @@ class Plan:
         self.worker_names = some(0, 1, 3)
         self.crowd = some(8, 40, 40, 150)
         self.weights = self._weights(random)
+        self.flooded = False
+        if random.random() < _FLOODS:
+            self._flood()
+
+    def _flood(self) -> None:
+        """Thousands of jobs, most of which disappear: lines and heaps full of what is over."""
+        self.flooded = True
+        self.queues = QUEUES[:1]
+        self.crowd = 2_500
+        self.batch = 600
+        self.ttls = (100, 100, 3_000, None)
+        self.delays = (None, 400)
+        self.weights |= {
+            "push_batch": 10.0,
+            "pull_batch": 0.5,
+            "cancel": 20.0,
+            "crash": self.weights["crash"] / 5,
+            "ask": 0.0,
+        }
 
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
@@ -92,7 +118,7 @@ class Workload:
         self.random = Random(seed)
         self.plan = plan = Plan(self.random)
         careful = self.random.choice((0, 1_000, 1_000, 1_000, 300, 300, 50, 9))
-        self.world = World(plan.settings, careful=careful)
+        self.world = World(plan.settings, first_id=plan.first_id, careful=0 if plan.flooded else careful)
         self.world.latency_ms = lambda: self._one_of(plan.latency_ms)
         self.faults = 0
         self._next = self.random.random
@@ -203,7 +229,8 @@ class Workload:
             self._ack_batch()
             return
         if self._next() < 0.5:
-            jobs = [JobSpec(data=self._one_of(_PAYLOADS)) for _ in range(self._below(self.plan.batch))]
+            ttl = self._one_of(self.plan.ttls) if self.plan.flooded else None
+            jobs = [JobSpec(data=self._one_of(_PAYLOADS), ttl=ttl) for _ in range(self._below(self.plan.batch))]
         else:
             jobs = [self._spec(JobSpec) for _ in range(self._below(self.plan.batch))]
         self._call(r.PushBatch(queue=self._queue(), jobs=jobs))

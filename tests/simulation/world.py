@@ -141,21 +141,21 @@ class World:
         stats: how often each command met each outcome, and each fault happened.
     """
 
-    def __init__(self, settings: Settings, *, wall: int = 1_700_000_000_000, careful: int = 0) -> None:
+    def __init__(self, settings: Settings, *, first_id: int = 1, careful: int = 0) -> None:
         """Start a server on an empty disk.
 
         Args:
             settings: of the engine.
-            wall: the wall clock at the beginning.
+            first_id: the id of the first job, as if there had been others.
             careful: compare everything after every so many commands; 0 = only after crashes.
         """
         self.settings = settings
-        self.now = Instant(wall, 0)
+        self.now = Instant(1_700_000_000_000, 0)
         self.careful = careful
         self.stats: Counter[str] = Counter()
         self.known: list[tuple[int, str]] = []
         self.answers: list[_Delivered] = []
-        self.disk = Disk(self._write_begins)
+        self.disk = Disk(first_id, self._write_begins)
         self.latency_ms: Callable[[], int] = lambda: 0
         self.clients: dict[int, Client] = {}
         self.commands = 0
@@ -169,7 +169,7 @@ class World:
         self._soon: list[Callable[[], None]] = []
         self._timers = 0
         self._told: list[tuple[int, tuple[Any, ...]]] = []
-        self.model = Model(Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}))
+        self.model = Model(Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}), first_id)
         self._boot()
         self._go()
 
