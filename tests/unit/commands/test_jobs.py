@@ -172,3 +172,14 @@ def test_a_batch_is_the_same_as_one_by_one(specs: list[dict[str, object]]) -> No
     assert together.ask("STATS") == singly.ask("STATS")
     for id in set(ids):
         assert together.ask("GETJOB", id=id) == singly.ask("GETJOB", id=id)
+
+
+def test_a_refused_pull_brings_no_worker_back(desk: Desk) -> None:
+    """A refused command changes nothing, also about who is there."""
+    desk.ask("HELLO", worker="w")
+    desk.pass_time(30_000)
+    with pytest.raises(BadRequest, match="empty"):
+        desk.ask("PULL", queue="", timeout=0)
+    assert desk.ask("WORKERS") == {"workers": []}
+    desk.ask("PULL", queue="q", timeout=0)
+    assert [each["id"] for each in desk.ask("WORKERS")["workers"]] == ["w"]

@@ -422,3 +422,16 @@ def test_the_last_instant_of_a_schedule_is_recorded_as_its_end(bench: Bench, mon
     bench.pass_time(10_000)
     assert bench.memory.log[-1] == CronDeleted("x")
     assert bench.engine.lookup.crons() == []
+
+
+def test_a_silent_worker_is_not_given_what_another_lost(bench: Bench) -> None:
+    """Both are lost before the first attempt ends, so the job is waiting again after one failed attempt and not two."""
+    one, two = bench.hello("one"), bench.hello("two")
+    id = bench.push(backoff=0, max_attempts=9)
+    bench.pull_one(worker=one)
+    bench.park("call", worker=two)
+    bench.pass_time(30_000)
+    assert bench.job(id).attempts == 1
+    assert bench.delivered() == [("call", [id])]
+    bench.pass_time(60_000)
+    assert bench.job(id).attempts == 1

@@ -182,3 +182,13 @@ def test_every_job_finds_an_end(story: list[Step]) -> None:
     stats = bench.engine.lookup.stats()
     assert (stats.queued, stats.processing, stats.delayed, stats.dlq, stats.waiting_children) == (0, 0, 0, 0, 0)
     assert check(bench.engine) == []
+
+
+def test_delays_that_end_together_end_in_the_order_of_ids(bench: Bench) -> None:
+    """A retry that was set last does not stand behind a job that was pushed later."""
+    first = bench.push(backoff=1_000)
+    bench.pull_one()
+    second = bench.push(delay=1_000)
+    bench.fail(first)
+    bench.pass_time(1_000)
+    assert bench.pulled_ids() == [first, second]

@@ -831,3 +831,31 @@ def test_a_rebuilt_line_holds_a_retried_survivor_once(bench: Bench) -> None:
     for id in ids[:1_400]:
         bench.cancel(id)
     assert bench.pulled_ids() == [*ids[1_400:], first]
+
+
+def test_the_token_of_an_older_boot_is_stale(bench: Bench) -> None:
+    """The boot between may have given the job to somebody else, and a delivery that a crash ended is not remembered."""
+    id = bench.push()
+    first = token_of(bench)[1]
+    bench.restart()
+    second = token_of(bench)[1]
+    bench.restart()
+    with pytest.raises(StaleAttempt):
+        bench.ack(id, first)
+    assert bench.state(id) == "waiting"
+    bench.ack(id, second)
+    assert bench.state(id) == "completed"
+
+
+def test_a_ttl_that_passed_during_an_attempt_counts_when_the_clock_went_back(bench: Bench) -> None:
+    """Its timer has fired and is needed once more."""
+    id = bench.push(ttl=1_000, backoff=60_000)
+    bench.pull_one()
+    bench.pass_time(1_500)
+    bench.set_wall(-1_000)
+    bench.fail(id)
+    assert bench.state(id) == "delayed"
+    bench.pass_time(499)
+    assert bench.state(id) == "delayed"
+    bench.pass_time(1)
+    assert bench.state(id) == "unknown"
