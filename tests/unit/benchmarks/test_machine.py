@@ -1,0 +1,25 @@
+"""The machine is described so that a figure can be judged by it."""
+
+import os
+
+from benchmarks.machine import Bystanders, cpu_seconds, describe, resident_bytes
+
+
+def test_the_description_names_what_figures_depend_on() -> None:
+    """Without cores, interpreter, kernel, libraries and disk a figure cannot be compared with another."""
+    text = describe()
+    for word in ("cores", "CPython 3.", "msgspec", "uvloop", "apsw", "a sync of 4 KiB takes", "load average"):
+        assert word in text
+
+
+def test_memory_and_time_of_a_process_are_read() -> None:
+    """This very process holds some megabytes and has used some time."""
+    assert 1024**2 < resident_bytes(os.getpid()) < 64 * 1024**3
+    assert cpu_seconds(os.getpid()) > 0
+
+
+def test_our_own_work_is_not_that_of_others() -> None:
+    """The share of others is a part of the whole, whatever we do meanwhile."""
+    others = Bystanders()
+    sum(range(100_000))
+    assert 0 <= others.share() <= 1
