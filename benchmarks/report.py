@@ -152,12 +152,17 @@ def write_into(path: Path, text: str) -> None:
     Raises:
         ValueError: the document has no marks.
     """
-    document = path.read_text(encoding="utf-8")
-    before, begin, rest = document.partition(BEGIN)
+    before, after = _marked(path)
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def _marked(path: Path) -> tuple[str, str]:
+    """What stands before and behind the figures of a document."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    return before, after
 
 
 def measure(questions: dict[str, Question], size: Size) -> Iterator[Result]:
@@ -179,6 +184,8 @@ def main(questions: dict[str, Question], program: str) -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, three runs: for a first look")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures between the marks of this document")
     given = parser.parse_args()
+    if given.write:
+        _marked(given.write)  # now, and not after all the measuring
     machine = describe()
     pin_load()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers and folders go, too
