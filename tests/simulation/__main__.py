@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - this one talks
 """Live through one seed again, or through many: ``python -m tests.simulation --seed 7 -v``."""
 
 import argparse

@@ -638,6 +638,10 @@ class Model:
             if who == session:
                 del self.subscriptions[who, topic]
 
+    def _is_live(self, id: int, token: str) -> bool:
+        job = self.jobs.get(id)
+        return job is not None and job.state == "active" and job.token == token
+
     def tick(self, now: Instant, hint: Sequence[Sequence[int]] = ()) -> None:
         """Time has passed: do everything that is due."""
         ids = _flat(hint)
@@ -719,12 +723,12 @@ class Model:
             setattr(twin, name, getattr(self, name))
         for name in ("keys", "customs", "dropped", "finished", "results", "given", "delays", "expiries"):
             setattr(twin, name, getattr(self, name).copy())
-        for id, job in self.jobs.items():
-            job = twin.jobs[id] = copy(job)
+        twin.jobs = {id: copy(job) for id, job in self.jobs.items()}
+        for job in twin.jobs.values():
             if job.waits_for:
                 job.waits_for = set(job.waits_for)
-        for name, queue in self.queues.items():
-            queue = twin.queues[name] = copy(queue)
+        twin.queues = {name: copy(queue) for name, queue in self.queues.items()}
+        for queue in twin.queues.values():
             queue.line, queue.dead, queue.waiters = list(queue.line), list(queue.dead), []
         twin.children = {id: list(children) for id, children in self.children.items()}
         twin.crons = {name: copy(cron) for name, cron in self.crons.items()}

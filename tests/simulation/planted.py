@@ -1,13 +1,14 @@
 """Bugs to plant, so that the simulator can show that it would have found them.
 
-Each function breaks one promise in one place, the way a slip of the pen would, and leaves everything else as it is. None
-of them exists in the product: they are patched in for the length of a test.
+Each function breaks one promise in one place, the way a slip of the pen would, and leaves everything else as it is.
+None of them exists in the product: they are patched in for the length of a test.
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from pytest import MonkeyPatch
+import pytest
+from tests.simulation.disk import Disk
 
 from flashq.engine import restore as restoring
 from flashq.engine.clocks import expires_at
@@ -28,17 +29,16 @@ from flashq.model import ACTIVE, DELAYED, FAILED, WAITING, Instant
 from flashq.server.runtime import Runtime
 from flashq.storage.fold import Fold
 from flashq.storage.journal import Journal
-from tests.simulation.disk import Disk
 
-Plant = Callable[[MonkeyPatch], None]
+Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def answers_leave_before_the_disk(patch: MonkeyPatch) -> None:
+def answers_leave_before_the_disk(patch: pytest.MonkeyPatch) -> None:
     """The gate is open: whatever was done is told at once."""
     patch.setattr(Runtime, "durable", property(lambda self: self._journal.tail))
 
 
-def a_failed_commit_is_confirmed(patch: MonkeyPatch) -> None:
+def a_failed_commit_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     """When the disk fails, those who wait are told that all is well."""
 
     def commit_failed(self: Runtime, error: BaseException, exit_code: int = 74) -> None:
@@ -49,7 +49,7 @@ def a_failed_commit_is_confirmed(patch: MonkeyPatch) -> None:
     patch.setattr(Runtime, "commit_failed", commit_failed)
 
 
-def a_write_is_confirmed_when_it_begins(patch: MonkeyPatch) -> None:
+def a_write_is_confirmed_when_it_begins(patch: pytest.MonkeyPatch) -> None:
     """The journal takes a submitted group for a safe one."""
     real = Journal.next_group
 
@@ -62,18 +62,18 @@ def a_write_is_confirmed_when_it_begins(patch: MonkeyPatch) -> None:
     patch.setattr(Journal, "next_group", next_group)
 
 
-def the_tail_lags_behind(patch: MonkeyPatch) -> None:
+def the_tail_lags_behind(patch: pytest.MonkeyPatch) -> None:
     """An answer depends on the group before the one that holds its records."""
     patch.setattr(Journal, "tail", property(lambda self: max(self.durable, self._tail - 1)))
 
 
-def a_turn_is_torn(patch: MonkeyPatch) -> None:
+def a_turn_is_torn(patch: pytest.MonkeyPatch) -> None:
     """Of a turn with several records the last one is not journaled."""
     real = Journal.append
     patch.setattr(Journal, "append", lambda self, records: real(self, records[:-1] if len(records) > 1 else records))
 
 
-def events_are_told_at_once(patch: MonkeyPatch) -> None:
+def events_are_told_at_once(patch: pytest.MonkeyPatch) -> None:
     """Events do not wait for the disk."""
 
     def hand_over(self: Runtime, now: Instant) -> None:
@@ -84,7 +84,7 @@ def events_are_told_at_once(patch: MonkeyPatch) -> None:
     patch.setattr(Runtime, "hand_over", hand_over)
 
 
-def a_boot_reuses_the_last_epoch(patch: MonkeyPatch) -> None:
+def a_boot_reuses_the_last_epoch(patch: pytest.MonkeyPatch) -> None:
     """The epoch does not grow when storage is opened."""
 
     def open_again(self: Disk) -> int:
@@ -94,7 +94,7 @@ def a_boot_reuses_the_last_epoch(patch: MonkeyPatch) -> None:
     patch.setattr(Disk, "open", open_again)
 
 
-def acks_are_not_fenced(patch: MonkeyPatch) -> None:
+def acks_are_not_fenced(patch: pytest.MonkeyPatch) -> None:
     """An ACK applies to the live attempt whatever token it carries."""
     real = Settle.ack
 
@@ -105,9 +105,8 @@ def acks_are_not_fenced(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "ack", ack)
 
 
-def an_old_boots_token_is_good_for_ever(patch: MonkeyPatch) -> None:
+def an_old_boots_token_is_good_for_ever(patch: pytest.MonkeyPatch) -> None:
     """A token of any boot is taken for one of the boot before."""
-
     real = Settle._take_back
 
     def take_back(self: Settle, id: int, chunk: Any, slot: int, token: str | None, now: Instant, **more: Any) -> Lease:
@@ -122,7 +121,7 @@ def an_old_boots_token_is_good_for_ever(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "_take_back", take_back)
 
 
-def a_timeout_keeps_the_slot(patch: MonkeyPatch) -> None:
+def a_timeout_keeps_the_slot(patch: pytest.MonkeyPatch) -> None:
     """A timed out attempt still counts against the concurrency limit."""
     real = Settle.end_lease
 
@@ -135,7 +134,7 @@ def a_timeout_keeps_the_slot(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "end_lease", end_lease)
 
 
-def a_dead_letter_loses_its_key(patch: MonkeyPatch) -> None:
+def a_dead_letter_loses_its_key(patch: pytest.MonkeyPatch) -> None:
     """The unique key is free as soon as the job enters the dead letters."""
     real = Settle.bury
 
@@ -146,7 +145,7 @@ def a_dead_letter_loses_its_key(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "bury", bury)
 
 
-def a_timeout_uses_up_no_attempt(patch: MonkeyPatch) -> None:
+def a_timeout_uses_up_no_attempt(patch: pytest.MonkeyPatch) -> None:
     """A poison job that never answers is tried for ever."""
     real = Settle._end_attempt
 
@@ -158,7 +157,7 @@ def a_timeout_uses_up_no_attempt(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "_end_attempt", end_attempt)
 
 
-def a_schedules_watermark_is_not_remembered(patch: MonkeyPatch) -> None:
+def a_schedules_watermark_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """A firing is not journaled, so it fires once more after a restart."""
     real = Control.fire_crons
 
@@ -169,13 +168,13 @@ def a_schedules_watermark_is_not_remembered(patch: MonkeyPatch) -> None:
     patch.setattr(Control, "fire_crons", fire_crons)
 
 
-def a_schedule_catches_up_on_everything(patch: MonkeyPatch) -> None:
+def a_schedule_catches_up_on_everything(patch: pytest.MonkeyPatch) -> None:
     """Every missed instant fires, one after the other."""
     real = Crons.due
     patch.setattr(Crons, "due", lambda self, now, most: real(self, min(now, self.next_due() or now), most))
 
 
-def leases_run_by_the_wall_clock(patch: MonkeyPatch) -> None:
+def leases_run_by_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     """A corrected system time ends leases early, or never."""
     real = Engine.tick
     first: dict[int, int] = {}
@@ -190,7 +189,7 @@ def leases_run_by_the_wall_clock(patch: MonkeyPatch) -> None:
     patch.setattr(Engine, "tick", tick)
 
 
-def half_a_batch_is_taken(patch: MonkeyPatch) -> None:
+def half_a_batch_is_taken(patch: pytest.MonkeyPatch) -> None:
     """A batch with a bad job in it is refused after its first jobs were taken in."""
 
     def push_batch(self: Intake, queue: Any, specs: Any, payloads: list[bytes], now: Instant) -> Admitted:
@@ -205,7 +204,7 @@ def half_a_batch_is_taken(patch: MonkeyPatch) -> None:
     patch.setattr(Intake, "push_batch", push_batch)
 
 
-def one_job_wakes_everybody(patch: MonkeyPatch) -> None:
+def one_job_wakes_everybody(patch: pytest.MonkeyPatch) -> None:
     """When a job comes, all who wait are answered, all but one with nothing."""
     real = Dispatch.feed
 
@@ -219,12 +218,12 @@ def one_job_wakes_everybody(patch: MonkeyPatch) -> None:
     patch.setattr(Dispatch, "feed", feed)
 
 
-def a_parked_pull_that_left_is_served(patch: MonkeyPatch) -> None:
+def a_parked_pull_that_left_is_served(patch: pytest.MonkeyPatch) -> None:
     """A closed connection stays in line, and a job is lost on it till its lease ends."""
     patch.setattr(Dispatch, "unpark", lambda self, token: False)
 
 
-def a_delay_is_over_twice(patch: MonkeyPatch) -> None:
+def a_delay_is_over_twice(patch: pytest.MonkeyPatch) -> None:
     """After a restart a delayed job stands in the line and still has its timer."""
     real = restoring._Loader._place
 
@@ -237,7 +236,7 @@ def a_delay_is_over_twice(patch: MonkeyPatch) -> None:
     patch.setattr(restoring._Loader, "_place", place)
 
 
-def what_was_dropped_is_forgotten(patch: MonkeyPatch) -> None:
+def what_was_dropped_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """After a restart a cancelled parent counts as completed."""
     real = restoring.restore
 
@@ -248,7 +247,7 @@ def what_was_dropped_is_forgotten(patch: MonkeyPatch) -> None:
     patch.setattr("tests.simulation.world.restore", restore)
 
 
-def ids_begin_behind_the_last_job(patch: MonkeyPatch) -> None:
+def ids_begin_behind_the_last_job(patch: pytest.MonkeyPatch) -> None:
     """After a restart the next id follows the newest job that is still remembered."""
     real = restoring.restore
 
@@ -260,7 +259,7 @@ def ids_begin_behind_the_last_job(patch: MonkeyPatch) -> None:
     patch.setattr("tests.simulation.world.restore", restore)
 
 
-def a_pause_ends_with_a_restart(patch: MonkeyPatch) -> None:
+def a_pause_ends_with_a_restart(patch: pytest.MonkeyPatch) -> None:
     """That a queue is paused is not restored."""
     real = restoring.restore
 
@@ -273,13 +272,13 @@ def a_pause_ends_with_a_restart(patch: MonkeyPatch) -> None:
     patch.setattr("tests.simulation.world.restore", restore)
 
 
-def low_priorities_come_first(patch: MonkeyPatch) -> None:
+def low_priorities_come_first(patch: pytest.MonkeyPatch) -> None:
     """Negative priorities are served before the ordinary."""
     real = Ready.put
     patch.setattr(Ready, "put", lambda self, priority, id: real(self, abs(priority), id))
 
 
-def keys_are_free_after_a_restart(patch: MonkeyPatch) -> None:
+def keys_are_free_after_a_restart(patch: pytest.MonkeyPatch) -> None:
     """Who holds a unique key is not restored."""
     real = restoring.restore
 
@@ -292,13 +291,13 @@ def keys_are_free_after_a_restart(patch: MonkeyPatch) -> None:
     patch.setattr("tests.simulation.world.restore", restore)
 
 
-def a_restart_fills_the_bucket(patch: MonkeyPatch) -> None:
+def a_restart_fills_the_bucket(patch: pytest.MonkeyPatch) -> None:
     """After a restart the rate limit grants a full bucket at once."""
     real = Limits.set_rate
-    patch.setattr(Limits, "set_rate", lambda self, limit, now, *, full=True: real(self, limit, now))
+    patch.setattr(Limits, "set_rate", lambda self, limit, now, *, full=True: real(self, limit, now))  # noqa: PLW0108
 
 
-def the_bucket_overflows(patch: MonkeyPatch) -> None:
+def the_bucket_overflows(patch: pytest.MonkeyPatch) -> None:
     """A long idle time is saved up: the bucket has no size."""
 
     def fill(self: Limits, now: int) -> None:
@@ -308,23 +307,23 @@ def the_bucket_overflows(patch: MonkeyPatch) -> None:
     patch.setattr(Limits, "_fill", fill)
 
 
-def a_refill_wakes_nobody(patch: MonkeyPatch) -> None:
+def a_refill_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who waits for the rate limit is forgotten until somebody pushes."""
     patch.setattr(Dispatch, "_await_refill", lambda self, queue, now: None)
 
 
-def one_attempt_too_many_at_once(patch: MonkeyPatch) -> None:
+def one_attempt_too_many_at_once(patch: pytest.MonkeyPatch) -> None:
     """The concurrency limit is off by one."""
     real = Limits.allow
     patch.setattr(Limits, "allow", lambda self, count, active, now: real(self, count, max(0, active - 1), now))
 
 
-def retries_do_not_slow_down(patch: MonkeyPatch) -> None:
+def retries_do_not_slow_down(patch: pytest.MonkeyPatch) -> None:
     """The backoff is not doubled."""
     patch.setattr("flashq.engine.settle.delay_ms", lambda backoff, attempts: min(backoff, 3_600_000))
 
 
-def a_retried_dead_letter_keeps_its_attempts(patch: MonkeyPatch) -> None:
+def a_retried_dead_letter_keeps_its_attempts(patch: pytest.MonkeyPatch) -> None:
     """RETRYDLQ does not set the attempts back, so the job is dead again at its first failure."""
     real = Intake.make_ready
 
@@ -336,7 +335,7 @@ def a_retried_dead_letter_keeps_its_attempts(patch: MonkeyPatch) -> None:
     patch.setattr(Intake, "make_ready", make_ready)
 
 
-def an_expired_job_is_still_delivered(patch: MonkeyPatch) -> None:
+def an_expired_job_is_still_delivered(patch: pytest.MonkeyPatch) -> None:
     """The ttl counts from the last retry and not from the creation."""
     real = Settle._end_attempt
 
@@ -348,7 +347,7 @@ def an_expired_job_is_still_delivered(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "_end_attempt", end_attempt)
 
 
-def a_child_waits_for_one_parent_only(patch: MonkeyPatch) -> None:
+def a_child_waits_for_one_parent_only(patch: pytest.MonkeyPatch) -> None:
     """The first parent that completes sets its children free."""
     real = Graph.completed
 
@@ -362,12 +361,12 @@ def a_child_waits_for_one_parent_only(patch: MonkeyPatch) -> None:
     patch.setattr(Graph, "completed", completed)
 
 
-def a_lost_parent_is_not_noticed(patch: MonkeyPatch) -> None:
+def a_lost_parent_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     """Children of a cancelled job wait for ever."""
     patch.setattr(Graph, "lost", lambda self, parent: [])
 
 
-def results_are_kept_too_long(patch: MonkeyPatch) -> None:
+def results_are_kept_too_long(patch: pytest.MonkeyPatch) -> None:
     """Forgetting a job leaves its result behind."""
     real = Finished.trim
 
@@ -381,7 +380,7 @@ def results_are_kept_too_long(patch: MonkeyPatch) -> None:
     patch.setattr(Finished, "trim", trim)
 
 
-def a_retry_is_not_remembered(patch: MonkeyPatch) -> None:
+def a_retry_is_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """That an attempt failed is journaled only when it buries the job."""
     real = Intake.record_change
 
@@ -392,7 +391,7 @@ def a_retry_is_not_remembered(patch: MonkeyPatch) -> None:
     patch.setattr(Intake, "record_change", record_change)
 
 
-def an_older_change_wins_in_the_fold(patch: MonkeyPatch) -> None:
+def an_older_change_wins_in_the_fold(patch: pytest.MonkeyPatch) -> None:
     """When a job changed twice within a window, the first change is what is remembered."""
 
     def change(self: Fold, record: Changed) -> None:
@@ -403,7 +402,7 @@ def an_older_change_wins_in_the_fold(patch: MonkeyPatch) -> None:
     patch.setattr(Fold, "_change", change)
 
 
-def a_client_id_is_forgotten_when_the_job_ends(patch: MonkeyPatch) -> None:
+def a_client_id_is_forgotten_when_the_job_ends(patch: pytest.MonkeyPatch) -> None:
     """A push that is repeated after the job completed makes another one."""
     real = Settle._complete
 
@@ -418,16 +417,16 @@ def a_client_id_is_forgotten_when_the_job_ends(patch: MonkeyPatch) -> None:
     patch.setattr(Settle, "_complete", complete)
 
 
-def a_heartbeat_renews_the_whole_delivery(patch: MonkeyPatch) -> None:
+def a_heartbeat_renews_the_whole_delivery(patch: pytest.MonkeyPatch) -> None:
     """One live job of a batch keeps the leases of all of them."""
     patch.setattr(
         Settle, "split_lease", lambda self, id, chunk, slot, now: self._jobs.chunks[id >> CHUNK_BITS].lease[id & MASK]
     )
 
 
-def a_returned_job_goes_to_the_end(patch: MonkeyPatch) -> None:
+def a_returned_job_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """What a leaving worker gives back stands behind everything that came later."""
-    patch.setattr(Ready, "put_front", lambda self, priority, ids: [self.put(priority, id) for id in ids])
+    patch.setattr(Ready, "put_front", lambda self, priority, ids: [self.put(priority, id) for id in reversed(ids)])
 
 
 PLANTED: Final[dict[str, Plant]] = {

@@ -1,7 +1,7 @@
 """Does the net catch fish? Bugs of the kind that matters are planted, and the simulator must find each of them."""
 
 import pytest
-from tests.simulation.campaign import Failed, live
+from tests.simulation.campaign import Failed, campaign
 from tests.simulation.planted import PLANTED, QUICK
 from tests.simulation.world import Violation
 
@@ -12,13 +12,9 @@ STEPS = 700
 
 def _assert_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PLANTED[name](monkeypatch)
-    for seed in range(SEEDS):
-        try:
-            live(seed, STEPS)
-        except Failed as failed:
-            assert isinstance(failed.__cause__, Violation), "the planted code fell over by itself"
-            return
-    pytest.fail(f"{SEEDS} seeds did not notice: {PLANTED[name].__doc__}")
+    with pytest.raises(Failed) as caught:
+        campaign(range(SEEDS), operations=SEEDS * STEPS * 2, steps=STEPS)
+    assert isinstance(caught.value.__cause__, Violation), "the planted code fell over by itself"
 
 
 def test_there_are_enough_of_them() -> None:

@@ -82,8 +82,7 @@ def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> 
     """The error names the seed and the command that replays it."""
     monkeypatch.setattr("flashq.engine.settle.delay_ms", lambda backoff, attempts: backoff + 1)
     with pytest.raises(Failed, match=r"python -m tests\.simulation --seed \d+ --steps 500 -v"):
-        for seed in range(20):
-            live(seed, 500)
+        campaign(range(20), operations=10_000, steps=500)
 
 
 def test_the_command_line_replays_a_seed() -> None:

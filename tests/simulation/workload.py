@@ -1,7 +1,7 @@
 """What the simulated people do: one seed decides who they are, what they like, and what goes wrong around them.
 
-Every run is a *swarm* of one: its seed switches features, sizes and fault rates on and off. A run that does everything a
-little never fills a queue behind a pause, or lives through twenty restarts without a single delay.
+Every run is a *swarm* of one: its seed switches features, sizes and fault rates on and off. A run that does everything
+a little never fills a queue behind a pause, or lives through twenty restarts without a single delay.
 """
 
 from collections import deque
@@ -23,6 +23,14 @@ _PAYLOADS: Final = tuple(Raw(text) for text in (b"null", b'{"to": 1}', b"[1,2,3]
 _RESULTS: Final = (Raw(b"null"), Raw(b"null"), Raw(b'{"ok":true}'), Raw(b"7"))
 _TEXTS: Final = (None, "", "boom", "größer", None, "", "boom", "no", *["why"] * 30, "ä" * 4_100, "x" * 8_200)
 _BAD_NAMES: Final = ("", "no spaces", "x" * 257, "semi;colon")
+_NAMING: Final = (r.Push, r.PushBatch, r.Pull, r.PullBatch, r.Pause, r.Resume, r.DeadLetters, r.PurgeDeadLetters)
+_BESIDES: Final[dict[Any, dict[str, Any]]] = {
+    r.Push: {"data": _PAYLOADS[0]},
+    r.PushBatch: {"jobs": []},
+    r.PullBatch: {"count": 1},
+}
+"""Commands that name a queue, and what else they need."""
+
 _EVENT_TYPES: Final = ([], ["completed"], ["pushed", "failed", "timeout"])
 
 _PATIENCE_MS: Final = 24 * 3600 * 1_000
@@ -99,11 +107,12 @@ class Plan:
             "fail": 3.0, "time": 14.0, "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
-            "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5, "heartbeat": 1.5,
-            "cancel": 1.0, "ask": 3.0, "lists": 0.4, "dead_letters": 0.5, "retry_dead": 0.4, "purge_dead": 0.15,
-            "pause": 0.4, "resume": 0.6, "rate": 0.4, "rate_clear": 0.3, "slots": 0.4, "slots_clear": 0.3, "cron": 0.2,
-            "cron_delete": 0.1, "hello": 0.7, "beat": 0.9, "bye": 0.25, "subscribe": 0.1, "unsubscribe": 0.1, "ping": 0.1,
-            "wrong": 0.4, "close": 0.5, "stall": 0.5, "clock": 0.25, "crash": 0.17, "write_error": 0.06, "fade": 0.3,
+            "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5,
+            "heartbeat": 1.5, "cancel": 1.0, "ask": 3.0, "lists": 0.4, "dead_letters": 0.5, "retry_dead": 0.4,
+            "purge_dead": 0.15, "pause": 0.4, "resume": 0.6, "rate": 0.4, "rate_clear": 0.3, "slots": 0.4,
+            "slots_clear": 0.3, "cron": 0.2, "cron_delete": 0.1, "hello": 0.7, "beat": 0.9, "bye": 0.25,
+            "subscribe": 0.1, "unsubscribe": 0.1, "ping": 0.1, "wrong": 0.4, "close": 0.5, "stall": 0.5,
+            "clock": 0.25, "crash": 0.2, "write_error": 0.06, "fade": 0.3,
         }  # fmt: skip
         for kind in now_and_then:
             now_and_then[kind] *= random.choice((0.0, 0.5, 1.0, 1.0, 3.0))
@@ -403,16 +412,8 @@ class Workload:
         self._call(r.CronDelete(name=f"cron-{self._below(4)}"))
 
     def _wrong(self) -> None:
-        name = self._one_of(_BAD_NAMES)
-        kind = self._one_of(
-            (r.Push, r.PushBatch, r.Pull, r.PullBatch, r.Pause, r.Resume, r.DeadLetters, r.PurgeDeadLetters)
-        )
-        more: dict[str, Any] = {
-            r.Push: {"data": _PAYLOADS[0]},
-            r.PushBatch: {"jobs": []},
-            r.PullBatch: {"count": 1},
-        }.get(kind, {})
-        self._call(kind(queue=name, **more))
+        kind = self._one_of(_NAMING)
+        self._call(kind(queue=self._one_of(_BAD_NAMES), **_BESIDES.get(kind, {})))
 
     # --- what goes wrong, and time ---
 

@@ -1,8 +1,8 @@
 """The simulated world: one real server, its clients, its disk and its two clocks, all run from one seed.
 
-The server is the real one from the command layer down to the encoded group: commands, engine, runtime, journal, fold and
-restore. Simulated are the event loop, the clocks, the disk and the network: `World` is the loop, so nothing happens that
-it did not decide, and the same seed gives the same run.
+The server is the real one from the command layer down to the encoded group: commands, engine, runtime, journal, fold
+and restore. Simulated are the event loop, the clocks, the disk and the network: `World` is the loop, so nothing happens
+that it did not decide, and the same seed gives the same run.
 
 Everything that the server does is done by the naive model as well, and compared at once. What a client is told is
 compared a second time, by its consequences: after a crash the model keeps exactly what the disk kept, and the world
@@ -58,6 +58,7 @@ class Handle:
         self.off = False
 
     def cancel(self) -> None:
+        """It shall not ring."""
         self.off = True
 
 
@@ -69,6 +70,7 @@ class SpyJournal(Journal):
         self.turn: list[Record] = []
 
     def append(self, records: Sequence[Record]) -> None:
+        """See `Journal.append`."""
         self.turn.extend(records)
         super().append(records)
 
@@ -84,6 +86,7 @@ class Wait:
         self.batch = batch
 
     def answer(self, jobs: list[JobView], now: Instant) -> None:
+        """Its jobs; none when its time is over."""
         self.client.world.answers.append((self, jobs))
         self.client.waits.pop(self.call, None)
         self.client.hold(jobs, self.client.world.runtime.gather())
@@ -114,6 +117,7 @@ class Client:
             runtime.wait(self)
 
     def release(self, durable: int) -> None:
+        """Let go what depends on groups up to ``durable``."""
         held = self.held
         while held and held[0][0] <= durable:
             self.world.released(*held.popleft())
@@ -121,6 +125,7 @@ class Client:
             self.world.runtime.wait(self)
 
     def refuse(self, error: StorageError) -> None:
+        """What is held will never be true."""
         self.held.clear()
 
     def hold_back(self) -> None:
@@ -130,6 +135,7 @@ class Client:
         """See `hold_back`."""
 
     def tell(self, event: bytes) -> None:
+        """An event that this connection subscribed to."""
         self.told += 1
 
 
@@ -176,12 +182,15 @@ class World:
     # --- the event loop, as the runtime sees it ---
 
     def call_soon(self, call: Callable[[], None]) -> None:
+        """When the loop goes round; see `turn`."""
         self._soon.append(call)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Handle:
+        """On the steady clock."""
         return self._at(self.now.steady + round(seconds * 1_000), call)
 
     def clock(self) -> Instant:
+        """This moment."""
         return self.now
 
     def _at(self, steady: int, call: Callable[[], None]) -> Handle:
@@ -313,7 +322,7 @@ class World:
                 runtime.engine.dispatch.park(wait, reply.queue, reply.count, reply.wait_ms, now, reply.worker)
                 reply = None
         except FlashQError as error:
-            reply = error
+            reply = error.with_traceback(None)  # which would keep this frame, and the frame keeps it
         depends_on = runtime.gather()
         jobs = _jobs_of(reply)
         if reply is not None:
