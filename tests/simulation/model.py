@@ -238,7 +238,8 @@ class Model:
         Raises:
             Refused: the error that must be answered.
         """
-        return _RUN[type(request)](self, request, session, call, now, hint)
+        answer: replies.Reply | None = _RUN[type(request)](self, request, session, call, now, hint)
+        return answer
 
     def _push(self, r: requests.Push, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         q = self._queue(r.queue)
@@ -612,9 +613,9 @@ class Model:
             assert number, f"job {id} was given out as {token} once too often"
             known = self.given.setdefault(token, (number, self.boot))
             assert known == (number, self.boot), f"token {token} names two attempts"
-            job = self.jobs.get(id)
-            if job is not None and job.state == "active" and job.newest == number:
-                job.token = token
+            given = self.jobs.get(id)
+            if given is not None and given.state == "active" and given.newest == number:
+                given.token = token
         left = [id for id, left in numbers.items() if left]
         assert not left, f"attempts without a name: {left}"
 

@@ -31,7 +31,7 @@ _BESIDES: Final[dict[Any, dict[str, Any]]] = {
 }
 """Commands that name a queue, and what else they need."""
 
-_EVENT_TYPES: Final = ([], ["completed"], ["pushed", "failed", "timeout"])
+_EVENT_TYPES: Final[tuple[list[str], ...]] = ([], ["completed"], ["pushed", "failed", "timeout"])
 
 _PATIENCE_MS: Final = 24 * 3600 * 1_000
 _ROUNDS: Final = 400
@@ -172,7 +172,8 @@ class Workload:
         return clients[int(self._next() * len(clients))]
 
     def _queue(self) -> str:
-        return self.plan.queues[int(self._next() * len(self.plan.queues))]  # type: ignore[no-any-return]
+        queues: tuple[str, ...] = self.plan.queues
+        return queues[int(self._next() * len(queues))]
 
     def _call(self, request: Any, client: Client | None = None) -> Any:
         reply = self.world.call(client or self._client(), request)

@@ -175,6 +175,9 @@ class World:
         self._soon: list[Callable[[], None]] = []
         self._timers = 0
         self._told: list[tuple[int, tuple[Any, ...]]] = []
+        self._early: list[list[tuple[Any, ...]]] = []
+        self.runtime: Runtime
+        self.journal: SpyJournal
         self.model = Model(Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}), first_id)
         self._boot()
         self._go()
@@ -401,8 +404,7 @@ class World:
     def _expect_events(self, depends_on: int) -> None:
         """The events of this turn must be told, once they are durable."""
         events, self.model.events = self.model.events, []
-        early = self._early
-        self._early = []
+        early, self._early = self._early, []
         self._told += [(depends_on, event) for event in events]
         for told in early:
             self._match_events(told)
@@ -473,7 +475,7 @@ class World:
         self.clients.clear()
         self.answers.clear()
         self._told.clear()
-        self._early: list[list[tuple[Any, ...]]] = []
+        self._early.clear()
         self._inputs.clear()
         self.died = None
         newest = self.disk.open()
