@@ -667,6 +667,23 @@ def test_ttl_follows_the_wall_clock(bench: Bench) -> None:
     assert bench.state(id) == "unknown"
 
 
+@pytest.mark.parametrize("end", ["fail", "hand back"])
+def test_a_ttl_that_passed_while_the_job_ran_is_not_forgotten_by_a_clock_set_back(bench: Bench, end: str) -> None:
+    """Its timer has fired in vain; the job that waits again expires at its time all the same."""
+    id = bench.push(ttl=100, backoff=0)
+    _, token = token_of(bench)
+    bench.pass_time(150)
+    bench.set_wall(-100)
+    if end == "fail":
+        bench.fail(id)
+    else:
+        bench.engine.settle.hand_back([id], token, bench.now)
+    bench.pass_time(49)
+    assert bench.state(id) == "waiting"
+    bench.pass_time(1)
+    assert bench.state(id) == "unknown"
+
+
 def test_an_expiry_that_comes_too_early_changes_nothing(bench: Bench) -> None:
     """A question is no end."""
     id = bench.push(ttl=1_000)
