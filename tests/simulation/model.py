@@ -53,6 +53,12 @@ SCHEDULES: Final = {
 
 MAX_BACKOFF_MS: Final = 3_600_000
 
+JOB_BYTES: Final = 160
+"""What the server counts for a job beside its payload."""
+
+UNBOUNDED: Final = 10**9
+"""A bound in bytes that no simulated life comes near: what it bounds need not be added up."""
+
 
 class Refused(Exception):
     """The error that the contract demands: its code, its sentence, and the id that goes with a duplicate."""
@@ -74,6 +80,7 @@ class Numbers(Struct, frozen=True, kw_only=True):
     keep_completed: int
     keep_results: int
     keep_bytes: int
+    max_bytes: int
     max_returns: int
 
 
@@ -243,6 +250,7 @@ class Model:
 
     def _push(self, r: requests.Push, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         q = self._queue(r.queue)
+        self._check_room([bytes(r.data)])
         if r.depends_on:
             self._check_parents(r.depends_on, "")
         id, outcome = self._admit(q, r, bytes(r.data), now)
@@ -255,6 +263,8 @@ class Model:
 
     def _push_batch(self, r: requests.PushBatch, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         q = self._queue(r.queue)
+        if r.jobs:
+            self._check_room([bytes(spec.data) for spec in r.jobs])
         for place, spec in enumerate(r.jobs):
             if spec.depends_on:
                 self._check_parents(spec.depends_on, f"jobs[{place}]: ")
@@ -661,13 +671,20 @@ class Model:
             if cron.next_run <= now.wall:
                 cron.last_run = cron.next_run
                 cron.next_run = _next_after(cron.schedule, max(now.wall, cron.last_run))
-                q = self._queue(cron.queue)
-                self._admit(q, JobSpec(data=Raw(), priority=cron.priority), cron.data, now)
-                self._feed(q, now)
+                self._fire(cron, now)
         if self.waits:
             for q in self.queues.values():
                 self._feed(q, now)
             self._give_up(now)
+
+    def _fire(self, cron: Cron, now: Instant) -> None:
+        q = self._queue(cron.queue)
+        try:
+            self._check_room([cron.data])
+        except Refused:
+            return  # this instant is skipped
+        self._admit(q, JobSpec(data=Raw(), priority=cron.priority), cron.data, now)
+        self._feed(q, now)
 
     def next_due(self, now: Instant) -> int | None:
         """Ms until the next thing is due, None when nothing waits for a time."""
@@ -770,6 +787,13 @@ class Model:
             _check_name(name)
             q = self.queues[name] = Queue(name, [], [], [])
         return q
+
+    def _check_room(self, payloads: list[bytes]) -> None:
+        most = self.numbers.max_bytes
+        if most < UNBOUNDED:
+            held = sum(len(job.data) + JOB_BYTES for job in self.jobs.values())
+            if held + sum(len(data) + JOB_BYTES for data in payloads) > most:
+                raise Refused("overloaded", f"Memory for jobs is used up ({held} bytes held, max {most})")
 
     def _check_parents(self, parents: list[int], where: str) -> None:
         for parent in parents:
@@ -1072,8 +1096,8 @@ class Model:
                 del self.customs[job.custom]
 
     def _kept_bytes(self) -> int:
-        if self.numbers.keep_bytes >= 10**9:
-            return 0  # no simulated life gets there
+        if self.numbers.keep_bytes >= UNBOUNDED:
+            return 0
         return sum(len(self.jobs[id].data) for id in self.finished) + sum(map(len, self.results.values()))
 
     def _drop(self, jobs: list[Job], reason: str, now: Instant) -> None:

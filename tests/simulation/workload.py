@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from msgspec import Raw
-from tests.simulation.model import SCHEDULES
+from tests.simulation.model import SCHEDULES, UNBOUNDED
 from tests.simulation.world import Client, Violation, World
 
 from flashq.engine.settings import Settings
@@ -57,7 +57,8 @@ class Plan:
             keep_completed=some(0, 1, 5, 20, 20, 100),
             keep_results=some(0, 1, 5, 20, 60),
             max_returns=some(1, 3, 100),
-            keep_bytes=some(10**9, 10**9, 10**9, 60),
+            keep_bytes=some(UNBOUNDED, UNBOUNDED, UNBOUNDED, 60),
+            max_bytes=some(UNBOUNDED, UNBOUNDED, UNBOUNDED, 5_000),
             slice=10**6,  # the model does all that is due at once
         )
         self.first_id = some(1, 1, 1, 4_090, 2**40)
