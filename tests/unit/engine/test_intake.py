@@ -250,6 +250,7 @@ def test_a_child_of_a_lost_parent_is_a_dead_letter(bench: Bench, end: str) -> No
     bench.told()
     child = bench.push(depends_on=[parent], delay=50, ttl=60)
     assert (bench.state(child), bench.job(child).progress_msg) == ("failed", f"dependency {parent} cancelled")
+    assert bench.job(child).run_at == bench.now.wall  # since when it lies there
     assert bench.told() == [("pushed", child), ("failed", child)]
     assert [job.id for job in bench.engine.lookup.dead_letters("emails", 9)] == [child]
     bench.pass_time(1_000)
@@ -485,12 +486,14 @@ def test_pushes_are_refused_when_the_memory_is_used_up() -> None:
     with pytest.raises(Overloaded, match=r"^Memory for jobs is used up \(340 bytes held, max 510\)$"):
         bench.push_batch({}, {}, data=b"x" * 10)
     ids.append(bench.push(data=b"x" * 10))
+    bench.cancel(ids.pop())
+    ids += bench.push_batch({}, data=b"x" * 10).ids  # to the last byte
     with pytest.raises(Overloaded):
         bench.push(data=b"")
     with pytest.raises(Overloaded):
         bench.push_batch({}, data=b"")
     complete(bench, *ids)
-    assert bench.push(data=b"x" * 10) == 4
+    assert bench.push(data=b"x" * 10) == 5
     assert check(bench.engine) == []
 
 
