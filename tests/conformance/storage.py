@@ -42,7 +42,7 @@ Step = tuple[str, int, int, str]
 
 def seen(snapshot: Snapshot) -> Seen:
     """A snapshot as plain values that can be compared; its jobs are read. The epoch is left out."""
-    jobs = list(snapshot.jobs)
+    jobs = list(snapshot.rows())
     assert [job.id for job in jobs] == sorted({job.id for job in jobs}), "jobs come in the order of their ids"
     return {
         "next_id": snapshot.next_id,
@@ -274,7 +274,7 @@ class StorageSuite:
         with self.place() as make:
             storage = make()
             storage.open()
-            list(storage.load().jobs)
+            list(storage.load().rows())
             for number, blob in enumerate(groups or [], 1):
                 storage.commit(number, blob)
             yield storage
@@ -298,7 +298,7 @@ class StorageSuite:
                 storage.open()
                 snapshot = storage.load()
                 assert snapshot.epoch == epoch
-                list(snapshot.jobs)
+                list(snapshot.rows())
                 if epoch % 2:
                     storage.close()
                 else:
@@ -313,7 +313,7 @@ class StorageSuite:
         with self.place() as make:
             storage = make()
             storage.open()
-            list(storage.load().jobs)
+            list(storage.load().rows())
             storage.commit(1, first)
             storage.commit(1, first)
             storage.commit(0, encode([CronDeleted("x")]))
@@ -347,7 +347,7 @@ class StorageSuite:
             with self.place() as make:
                 storage = make()
                 storage.open()
-                list(storage.load().jobs)
+                list(storage.load().rows())
                 for number, blob in enumerate(groups, 1):
                     storage.commit(number, blob)
                     while fold and storage.tidy(idle=True):
@@ -368,7 +368,7 @@ class StorageSuite:
         with self.place() as make:
             storage = make()
             storage.open()
-            list(storage.load().jobs)
+            list(storage.load().rows())
             for number, blob in enumerate(groups, 1):
                 storage.commit(number, blob)
                 while number != 2 and storage.tidy(idle=True):
@@ -402,7 +402,7 @@ class StorageSuite:
         """Run a history against a storage and the model, comparing whenever a process starts."""
         history, storage = History(), make()
         number = storage.open()
-        list(storage.load().jobs)
+        list(storage.load().rows())
         for step in [*steps, "commit", "crash"]:
             if isinstance(step, tuple):
                 history.step(*step)

@@ -188,7 +188,7 @@ class Control:
     def workers_silent(self, workers: list[Worker], now: Instant) -> None:
         """The timers of these workers fired: they are lost, unless they spoke since.
 
-        All of them are lost before the first of their attempts ends, so that what one gives up is not handed to another.
+        All are lost before the first of their attempts ends, so that what one gives up is not handed to another.
         """
         lost: list[Worker] = []
         for worker in workers:

@@ -140,6 +140,12 @@ class Jobs:
         self.bytes += sum(map(len, payloads)) + count * JOB_BYTES
         return first
 
+    def place_run(self, first: int, options: Options, payloads: list[bytes], created: int, state: int) -> None:
+        """`place` for many jobs with consecutive ids and equal options."""
+        next_id, self.next_id = self.next_id, first
+        self.add_run(options, payloads, created, state)
+        self.next_id = next_id
+
     def state(self, id: int) -> int:
         """The state of a job; UNKNOWN when there is no such job or it is forgotten."""
         chunk = self.chunks.get(id >> CHUNK_BITS)

@@ -7,9 +7,11 @@ Records are appended to the journal in the order in which they happened; `flashq
 rows; `flashq.engine.restore` turns rows into an engine. Both ends import this file and nothing of each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
+
+from flashq.model import WAITING
 
 Ids = list[int]
 
@@ -191,8 +193,9 @@ class Snapshot(Struct, gc=False):
         next_id: the id that the next job gets; larger than any id ever given.
         epoch: number of this boot, from 1; part of every token.
         completions: how many jobs ever completed.
-        jobs: live and remembered jobs in the order of their ids. May be a generator over the database, so it is
-            read once.
+        jobs: live and remembered jobs in the order of their ids; stretches of plain waiting jobs may come as one
+            record, since a million of them are read in a blink that way. May be a generator over the database, so it
+            is read once, by `rows` too.
         queues: settings and counters.
         crons: schedules.
         dropped: the newest ids that ended without completing, oldest first.
@@ -201,7 +204,25 @@ class Snapshot(Struct, gc=False):
     next_id: int
     epoch: int
     completions: int
-    jobs: Iterable[JobRow]
+    jobs: Iterable[JobRow | Pushed]
     queues: list[QueueRow]
     crons: list[CronRow]
     dropped: Ids
+
+    def rows(self) -> Iterator[JobRow]:
+        """The jobs, each as a row of its own."""
+        for job in self.jobs:
+            if isinstance(job, Pushed):
+                yield from rows_of(job)
+            else:
+                yield job
+
+
+def rows_of(run: Pushed, start: int = 0, stop: int | None = None) -> list[JobRow]:
+    """A batch of plain jobs job by job, or those at the places ``start`` to before ``stop``."""
+    queue, created, priority = run.queue, run.created_at, run.priority
+    attempts, backoff, ttl, timeout = run.max_attempts, run.backoff, run.ttl, run.timeout
+    return [
+        JobRow(id, queue, WAITING, priority, created, created, 0, 0, attempts, backoff, ttl, timeout, data)
+        for id, data in enumerate(run.data[start:stop], run.first + start)
+    ]

@@ -7,13 +7,13 @@ again, at its old place in the line; what fell due meanwhile fires with the firs
 from collections.abc import Callable
 
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import CHUNK_BITS, MASK, Extra
+from flashq.engine.jobs import MASK, Extra
 from flashq.engine.leases import Lease
 from flashq.engine.lifecycle import LIVE
 from flashq.engine.queue import Queue
-from flashq.engine.records import JobRow, Snapshot
+from flashq.engine.records import JobRow, Pushed, Snapshot
 from flashq.engine.settings import Settings
-from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN, Instant
+from flashq.model import COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, Instant
 
 
 def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str], now: Instant) -> Engine:
@@ -44,18 +44,21 @@ class _Loader:
         self._engine = engine
         self._wall = wall
         self._jobs = engine.jobs
-        self._lines: dict[tuple[Queue, int], list[int]] = {}
+        self._lines: dict[tuple[Queue, int], list[tuple[int, int, int]]] = {}  # (ready since, first id, last id + 1)
         self._dead: list[tuple[int, int]] = []
         self._children: list[int] = []
         self._completed: list[tuple[int, int, int, bytes | None]] = []
 
     def load(self, snapshot: Snapshot) -> None:
-        for row in snapshot.jobs:
-            self._place(row)
-        for (queue, priority), ids in self._lines.items():
-            ids.sort(key=self._ready_since)  # nearly sorted already, as ids are handed out in time order
-            for id in ids:
-                queue.ready.put(priority, id)
+        for job in snapshot.jobs:
+            if isinstance(job, Pushed):
+                self._place_run(job)
+            else:
+                self._place(job)
+        for (queue, priority), line in self._lines.items():
+            line.sort()  # nearly sorted already, as ids are handed out in the order of time
+            for _, first, stop in line:
+                queue.ready.put_run(priority, first, stop)
         for _, id in sorted(self._dead):
             self._jobs.options(id).queue.dead[id] = None
         for id in self._children:
@@ -64,6 +67,20 @@ class _Loader:
             self._engine.graph.hold(id, open_parents)
         self._completed.sort()
         self._engine.finished.restore(snapshot.completions, self._completed)
+
+    def _place_run(self, run: Pushed) -> None:
+        queue = self._engine.queues.make(run.queue)
+        options = queue.options(run.priority, run.max_attempts, run.backoff, run.ttl, run.timeout)
+        count = len(run.data)
+        self._jobs.place_run(run.first, options, run.data, run.created_at, WAITING)
+        self._await_turn(queue, run.priority, run.created_at, run.first, count)
+        if run.ttl:
+            for id in range(run.first, run.first + count):
+                self._engine.clocks.expiries.at(run.created_at + run.ttl, id)
+        self._engine.queues.move(queue, UNKNOWN, WAITING, count)
+
+    def _await_turn(self, queue: Queue, priority: int, since: int, first: int, count: int = 1) -> None:
+        self._lines.setdefault((queue, priority), []).append((since, first, first + count))
 
     def _place(self, row: JobRow) -> None:
         engine, id, state = self._engine, row.id, row.state
@@ -87,7 +104,7 @@ class _Loader:
         ):
             self._place_extra(queue, row)
         if state == WAITING:
-            self._lines.setdefault((queue, row.priority), []).append(id)
+            self._await_turn(queue, row.priority, row.run_at, id)
         elif state == DELAYED:
             engine.clocks.delays.at(row.run_at, id)
         elif state == FAILED:
@@ -100,8 +117,7 @@ class _Loader:
             return  # the queue's row counts it already
         if options.ttl and state != FAILED:
             engine.clocks.expiries.at(row.created_at + options.ttl, id)
-        queue.counts[state] += 1
-        engine.queues.counts[state] += 1
+        engine.queues.move(queue, UNKNOWN, state)
 
     def _place_extra(self, queue: Queue, row: JobRow) -> None:
         extra = self._jobs.extras[row.id] = Extra(
@@ -112,7 +128,3 @@ class _Loader:
             queue.keys[extra.unique_key] = row.id
         if extra.custom_id is not None:
             self._jobs.customs[extra.custom_id] = row.id
-
-    def _ready_since(self, id: int) -> tuple[int, int]:
-        extra = self._jobs.extras.get(id)
-        return ((extra and extra.run_at) or self._jobs.chunks[id >> CHUNK_BITS].created[id & MASK], id)

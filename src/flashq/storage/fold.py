@@ -41,9 +41,10 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    rows_of,
 )
 from flashq.errors import StorageError
-from flashq.model import COMPLETED, FAILED, WAITING
+from flashq.model import COMPLETED, FAILED
 
 KEEP_DROPPED: Final = 50_000
 """Ids remembered as cancelled, expired or purged: as many as completed jobs, for the same questions (what became of
@@ -171,14 +172,6 @@ class Fold:
             elif id not in self._gone:
                 yield self._last_state(birth)
 
-    def rows(self) -> Iterator[JobRow]:
-        """The same as rows, one for each job."""
-        for birth in self.born():
-            if isinstance(birth, Pushed):
-                yield from rows_of(birth)
-            else:
-                yield birth
-
     def over(self, base: Snapshot) -> Snapshot:
         """Lay the window over what was there before it.
 
@@ -195,7 +188,7 @@ class Fold:
             next_id=self.next_id,
             epoch=base.epoch,
             completions=max(base.completions, self.completions),
-            jobs=chain(self._older_over(base.jobs), self.rows()),
+            jobs=chain(self._older_over(base.jobs), self.born()),
             queues=[queues[name] for name in sorted(queues)],
             crons=[row for _, row in sorted(crons.items()) if row is not None],
             dropped=(base.dropped + self.dropped)[-KEEP_DROPPED:],
@@ -205,10 +198,12 @@ class Fold:
         born_from, gone = self._born_from, self._gone
         return [happened[id] for id in sorted(happened) if id < born_from and id not in gone]
 
-    def _older_over(self, rows: Iterable[JobRow]) -> Iterable[JobRow]:
-        if not self._touched and not self.forget:
-            return rows  # nothing but births: the common case of a recovery, and a million rows the fewer to look at
-        return (after for row in rows if (after := self._row_over(row)) is not None)
+    def _older_over(self, jobs: Iterable[JobRow | Pushed]) -> Iterator[JobRow | Pushed]:
+        for job in jobs:
+            if isinstance(job, Pushed):
+                yield from self._left_of(job)
+            elif (after := self._row_over(job)) is not None:
+                yield after
 
     def _row_over(self, row: JobRow) -> JobRow | None:
         if 0 < row.done < self.forget or row.id in self._gone:
@@ -249,7 +244,7 @@ class Fold:
             place = id - run.first
             yield from _stretch(run, start, place)
             if id not in self._gone:
-                yield self._last_state(_rows(run, place, place + 1)[0])
+                yield self._last_state(rows_of(run, place, place + 1)[0])
             start = place + 1
         yield from _stretch(run, start, len(ids))
 
@@ -340,25 +335,11 @@ class Fold:
         self.crons[record.name] = None
 
 
-def rows_of(run: Pushed) -> list[JobRow]:
-    """A batch of plain jobs, job by job."""
-    return _rows(run, 0, len(run.data))
-
-
 def _stretch(run: Pushed, start: int, end: int) -> Iterator[Pushed | JobRow]:
     """The part of a batch from ``start`` to before ``end``, whole when it is long enough to be worth it."""
     if end - start <= _SHORT_RUN:
-        yield from _rows(run, start, end)
+        yield from rows_of(run, start, end)
     elif end - start == len(run.data):
         yield run
     else:
         yield structs.replace(run, first=run.first + start, data=run.data[start:end])
-
-
-def _rows(run: Pushed, start: int, end: int) -> list[JobRow]:
-    queue, created, priority = run.queue, run.created_at, run.priority
-    attempts, backoff, ttl, timeout = run.max_attempts, run.backoff, run.ttl, run.timeout
-    return [
-        JobRow(id, queue, WAITING, priority, created, created, 0, 0, attempts, backoff, ttl, timeout, data)
-        for id, data in enumerate(run.data[start:end], run.first + start)
-    ]

@@ -21,7 +21,7 @@ from typing import Literal
 
 import apsw
 
-from flashq.engine.records import JobRow, Snapshot
+from flashq.engine.records import JobRow, Pushed, Snapshot
 from flashq.errors import StorageError
 from flashq.storage import database
 from flashq.storage.files import FolderLock, make_folder, sync_folder
@@ -131,7 +131,7 @@ class SqliteStorage:
         if not self._writable:
             raise StorageError(f"{self._path}: closed, or failed before; nothing more is written")
 
-    def _reading(self, jobs: Iterable[JobRow]) -> Iterator[JobRow]:
+    def _reading(self, jobs: Iterable[JobRow | Pushed]) -> Iterator[JobRow | Pushed]:
         with self._plainly():
             yield from jobs
 

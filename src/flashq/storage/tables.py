@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
@@ -36,6 +36,9 @@ _Item = TypeVar("_Item")
 
 _DEPENDS_ON: Final = sql.JOB.index("depends_on")
 _TAGS: Final = sql.JOB.index("tags")
+_DATA: Final = sql.JOB.index("data")
+_PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 :]
+"""What a job that is nothing but payload and options has in the columns after its payload."""
 _IDS_AT_ONCE: Final = 2_000
 _ROWS_AT_ONCE: Final = 200
 
@@ -201,12 +204,30 @@ class Tables:
         self._db.execute(sql.UPDATE_META, structs.astuple(meta))
         self.meta = meta
 
-    def _jobs(self) -> Iterator[JobRow]:
+    def _jobs(self) -> Iterator[JobRow | Pushed]:
+        """All jobs; consecutive plain ones that share everything but the payload as one record."""
+        shared: tuple[Any, ...] = ()
+        first = 0
+        payloads: list[bytes] = []
         for row in self._db.execute(sql.SELECT_JOBS, (self.meta.next_id,)):
+            if row[_DATA + 1 :] == _PLAIN:
+                if row[1:_DATA] == shared and row[0] == first + len(payloads) and len(payloads) < SLICE_ROWS:
+                    payloads.append(row[_DATA])
+                    continue
+                if _starts_a_run(row):
+                    if payloads:
+                        yield _run(first, shared, payloads)
+                    shared, first, payloads = row[1:_DATA], row[0], [row[_DATA]]
+                    continue
+            if payloads:
+                yield _run(first, shared, payloads)
+                shared, payloads = (), []
             job = JobRow(*row)
             if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
                 job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
             yield job
+        if payloads:
+            yield _run(first, shared, payloads)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -223,6 +244,20 @@ _finished_members: Final = attrgetter("id", *sql.FINISHED)
 def _in_rows(size: int) -> int:
     """Payload bytes as the number of rows that take as long to write."""
     return size * SLICE_ROWS // SLICE_BYTES
+
+
+def _starts_a_run(row: tuple[Any, ...]) -> bool:
+    """Whether a row without anything in its last columns is that of a job that was pushed and has waited since."""
+    job = JobRow(*row)
+    waited = job.run_at == job.created_at and not (job.started_at or job.attempts)
+    return job.state == WAITING and waited and not job.ttl
+
+
+def _run(first: int, shared: tuple[Any, ...], payloads: list[bytes]) -> Pushed:
+    """Jobs with consecutive ids whose columns between id and payload are ``shared``."""
+    job = JobRow(*(first, *shared, payloads[0]))
+    options = job.priority, job.max_attempts, job.backoff, job.ttl, job.timeout
+    return Pushed(job.queue, first, job.created_at, *options, payloads)
 
 
 def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

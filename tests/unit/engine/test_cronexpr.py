@@ -231,7 +231,7 @@ CRON_LETTERS = "0123456789*/,-#?LW @ \tMONSUJAfeb"
 
 
 def _survives(schedule: str, zone: str | None) -> None:
-    """Parse and ask; both work or raise BadRequest, within 50 ms of processor time (what others do on the machine is not ours)."""
+    """Parse and ask; both work or raise BadRequest, within 50 ms of processor time: what others do does not count."""
     spent = []
     for _ in range(2):
         start = thread_time()

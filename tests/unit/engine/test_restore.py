@@ -1,5 +1,7 @@
 """From rows back to an engine: whatever happened before, the restarted engine is the one that was."""
 
+from collections.abc import Iterator
+
 from hypothesis import given
 from msgspec import structs
 from tests.unit.engine.bench import START, Bench, nonces
@@ -7,7 +9,7 @@ from tests.unit.engine.remembered import Remembered
 from tests.unit.engine.stories import STORIES, TELL, Step, fingerprint, line_of, tell
 
 from flashq.engine.check import check
-from flashq.engine.records import JobRow, QueueRow, Snapshot
+from flashq.engine.records import JobRow, Pushed, QueueRow, Snapshot, rows_of
 from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN, Instant
@@ -230,3 +232,43 @@ def test_storage_and_the_naive_memory_agree_on_every_record(story: list[Step]) -
     assert sorted(folded.queues, key=lambda row: row.name) == sorted(naive.queues, key=lambda row: row.name)
     assert folded.crons == sorted(naive.crons, key=lambda row: row.name)
     assert (folded.next_id, folded.completions, folded.dropped) == (naive.next_id, naive.completions, naive.dropped)
+
+
+@TELL
+@given(STORIES)
+def test_a_stretch_restores_like_its_rows(story: list[Step]) -> None:
+    """Plain waiting jobs may come as one record: the engine is the same, to the order of its lines."""
+    bench = tell(story).bench
+    bench.restart()
+    rows = list(bench.memory.snapshot(epoch=9).rows())
+    engines = []
+    for jobs in (rows, list(_stretches(rows))):
+        snapshot = bench.memory.snapshot(epoch=9)
+        snapshot.jobs = jobs
+        engines.append(restore(snapshot, Settings(), nonce=nonces(), now=bench.now))
+        assert check(engines[-1]) == []
+    assert fingerprint(engines[0]) == fingerprint(engines[1])
+    for queue in ("red", "green"):
+        assert line_of(engines[0], queue) == line_of(engines[1], queue)
+
+
+def _stretches(rows: list[JobRow]) -> Iterator[JobRow | Pushed]:
+    """Neighbours that are plain, as records."""
+    run: Pushed | None = None
+    for row in rows:
+        options = (row.priority, row.max_attempts, row.backoff, row.ttl, row.timeout)
+        alone = Pushed(row.queue, row.id, row.created_at, *options, [row.data])
+        if row != rows_of(alone)[0]:
+            alone = None  # type: ignore[assignment]
+        if run is not None and alone is not None:
+            longer = structs.replace(alone, first=run.first, data=[*run.data, row.data])
+            if structs.replace(run, data=longer.data) == longer and row.id == run.first + len(run.data):
+                run = longer
+                continue
+        if run is not None:
+            yield run
+        run = alone
+        if run is None:
+            yield row
+    if run is not None:
+        yield run

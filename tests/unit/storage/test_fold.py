@@ -17,13 +17,19 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    rows_of,
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, FAILED, WAITING
 from flashq.storage import fold as fold_module
-from flashq.storage.fold import Finish, Fold, rows_of
+from flashq.storage.fold import Finish, Fold
 
 CRON = CronRow("nightly", "mail", b"{}", "@daily", 0, "UTC", 1000, 0)
+
+
+def rows(fold: Fold) -> list[JobRow]:
+    """What is left of the jobs born in the window, each as a row."""
+    return [job for birth in fold.born() for job in (rows_of(birth) if isinstance(birth, Pushed) else [birth])]
 
 
 def batch(first: int, jobs: int) -> Pushed:
@@ -63,7 +69,7 @@ def base(**members: object) -> Snapshot:
 
 def test_a_batch_becomes_rows_with_shared_options() -> None:
     """A plain job is its batch's options, its own id and payload, and nothing else."""
-    assert list(settled(batch(1, 2)).rows()) == [row(1), row(2)] == rows_of(batch(1, 2))
+    assert list(rows(settled(batch(1, 2)))) == [row(1), row(2)] == rows_of(batch(1, 2))
 
 
 def test_an_untouched_batch_stays_a_batch() -> None:
@@ -93,11 +99,11 @@ def test_what_comes_and_goes_leaves_nothing() -> None:
 def test_completed_jobs_that_are_remembered_are_rows() -> None:
     """Of a delivery only the part that is not forgotten is kept, and results of still fewer."""
     fold = settled(batch(1, 4), completed([1, 2, 3, 4], done=10, forget=12, forget_results=13))
-    assert [(job.id, job.state, job.done, job.result) for job in fold.rows()] == [
+    assert [(job.id, job.state, job.done, job.result) for job in rows(fold)] == [
         (3, COMPLETED, 12, None),
         (4, COMPLETED, 13, b'"r4"'),
     ]
-    last = list(fold.rows())[-1]
+    last = list(rows(fold))[-1]
     assert (last.started_at, last.done_at, last.token) == (300, 400, "token")
 
 
@@ -106,7 +112,7 @@ def test_what_a_later_group_forgets_is_not_written() -> None:
     fold = Fold()
     fold.feed([batch(1, 3), completed([1, 2, 3])])
     fold.settle(3, 4)
-    assert [(job.id, job.result) for job in fold.rows()] == [(3, None)]
+    assert [(job.id, job.result) for job in rows(fold)] == [(3, None)]
     assert (fold.forget, fold.forget_results) == (3, 4)
 
 
@@ -121,7 +127,7 @@ def test_an_added_job_takes_its_changes() -> None:
         Progressed(1, 40, "on"),
         Dropped("mail", [2], "expired"),
     )
-    after = list(fold.rows())
+    after = list(rows(fold))
     assert [job.id for job in after] == [1, 3]
     assert (after[0].state, after[0].run_at, after[0].started_at, after[0].attempts) == (WAITING, 500, 300, 1)
     assert (after[0].fence_epoch, after[0].fence_serial, after[0].returns) == (7, 8, 2)
@@ -132,14 +138,14 @@ def test_an_added_job_takes_its_changes() -> None:
 
 def test_the_newer_message_wins() -> None:
     """Progress and failure share one column."""
-    assert next(settled(batch(1, 1), Progressed(1, 40, "on"), changed(1)).rows()).message == "boom"
-    assert next(settled(batch(1, 1), changed(1), Progressed(1, 40, None)).rows()).message is None
-    assert next(settled(batch(1, 1), Progressed(1, 40, "on"), changed(1)).rows()).progress == 40
+    assert rows(settled(batch(1, 1), Progressed(1, 40, "on"), changed(1)))[0].message == "boom"
+    assert rows(settled(batch(1, 1), changed(1), Progressed(1, 40, None)))[0].message is None
+    assert rows(settled(batch(1, 1), Progressed(1, 40, "on"), changed(1)))[0].progress == 40
 
 
 def test_rows_come_in_the_order_of_ids() -> None:
     """Also when batches of several queues were noted out of order."""
-    assert [job.id for job in settled(batch(4, 2), Added(row(3)), batch(1, 2)).rows()] == [1, 2, 3, 4, 5]
+    assert [job.id for job in rows(settled(batch(4, 2), Added(row(3)), batch(1, 2)))] == [1, 2, 3, 4, 5]
 
 
 def test_older_jobs_get_changes_by_value() -> None:
@@ -155,13 +161,13 @@ def test_older_jobs_get_changes_by_value() -> None:
         Finish(7, 300, 1, 400, "token", b'"r7"'),
     ]
     assert fold.ended() == [2, 9]
-    assert [job.id for job in fold.rows()] == [10]
+    assert [job.id for job in rows(fold)] == [10]
 
 
 def test_a_completed_job_that_is_purged_is_gone() -> None:
     """The one thing that may happen to an ended job."""
     fold = settled(batch(5, 1), completed([5, 4]), Dropped("mail", [5, 4], "purged"), next_id=5)
-    assert (list(fold.rows()), fold.finished(), fold.ended()) == ([], [], [4])
+    assert (list(rows(fold)), fold.finished(), fold.ended()) == ([], [], [4])
 
 
 def test_counters_and_marks() -> None:
@@ -208,7 +214,7 @@ def test_over_lays_everything_over_the_base() -> None:
         crons=[CronRow("hourly", "q", b"", "", 0, "UTC", 0, 0), CronRow("weekly", "q", b"", "", 0, "UTC", 0, 0)],
     )
     after = fold.over(before)
-    assert [(job.id, job.state) for job in after.jobs] == [
+    assert [(job.id, job.state) for job in after.rows()] == [
         (1, DELAYED),
         (3, WAITING),
         (4, WAITING),
@@ -226,7 +232,7 @@ def test_over_lays_everything_over_the_base() -> None:
 
 def test_a_batch_for_an_id_that_is_no_more() -> None:
     """An added job that was dropped or forgotten is not given."""
-    assert list(settled(Added(row(1)), Added(row(2)), Dropped("mail", [1], "expired")).rows()) == [row(2)]
+    assert list(rows(settled(Added(row(1)), Added(row(2)), Dropped("mail", [1], "expired")))) == [row(2)]
 
 
 def test_over_forgets_older_completions() -> None:
@@ -235,7 +241,7 @@ def test_over_forgets_older_completions() -> None:
     for done, job in enumerate(old, 1):
         job.done, job.result = done, b"1"
     after = settled(completed([4], done=4, forget=2, forget_results=3), next_id=5).over(base(next_id=5, jobs=old))
-    assert [(job.id, job.result) for job in after.jobs] == [(2, None), (3, b"1")]
+    assert [(job.id, job.result) for job in after.rows()] == [(2, None), (3, b"1")]
     assert old[1].result == b"1"
 
 
@@ -243,4 +249,4 @@ def test_over_leaves_the_base_alone_when_nothing_older_is_touched() -> None:
     """A recovery of nothing but births hands the base's rows through."""
     jobs = [row(1)]
     after = settled(batch(2, 1), next_id=2).over(base(next_id=2, jobs=jobs))
-    assert list(after.jobs) == [row(1), row(2)]
+    assert list(after.rows()) == [row(1), row(2)]

@@ -18,7 +18,7 @@ def test_groups_are_shared_with_whoever_gave_them() -> None:
     storage.commit(1, GROUPS[0])
     storage.commit(1, b"ignored")
     assert disk == GROUPS[:1]
-    assert [job.id for job in storage.load().jobs] == [1]
+    assert [job.id for job in storage.load().rows()] == [1]
 
 
 def test_reopened_is_another_process() -> None:

@@ -32,7 +32,7 @@ def kill(storage: SqliteStorage) -> None:
 
 def ids(storage: SqliteStorage) -> list[int]:
     """The jobs that are loaded."""
-    return [job.id for job in storage.load().jobs]
+    return [job.id for job in storage.load().rows()]
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_altered_text_is_told(path: Path, column: str) -> None:
     connection.pragma("wal_checkpoint", "TRUNCATE")
     connection.close()
     storage = opened(path)
-    jobs = storage.load().jobs
+    jobs = storage.load().rows()
     if column == "data":
         assert [job.data for job in jobs if job.id == 7] == [b"[\xff"]
     else:

@@ -79,7 +79,7 @@ def completed(ids: list[int], done: int, forget: int = 0, forget_results: int = 
 
 def jobs(tables: Tables) -> list[JobRow]:
     """All rows."""
-    return list(tables.snapshot().jobs)
+    return list(tables.snapshot().rows())
 
 
 def test_every_column_comes_back(tables: Tables) -> None:
@@ -98,6 +98,24 @@ def test_batches_of_any_length(tables: Tables, count: int) -> None:
     assert [(job.progress, job.message) for job in jobs(tables)] == [(50, f"m{id}") for id in range(1, count + 1)]
     apply(tables, *(batch(id, 1) for id in range(count + 1, 2 * count + 1)))
     assert jobs(tables)[count:] == rows_of(batch(count + 1, count))
+
+
+def test_plain_neighbours_are_read_as_one_record(tables: Tables) -> None:
+    """And nothing else is: a job that differs in anything but its payload stands alone."""
+    differing = [
+        structs.replace(rows_of(batch(4, 1))[0], **change)
+        for change in (
+            {"id": 4, "tags": ["t"]},
+            {"id": 5, "ttl": 9},
+            {"id": 6, "attempts": 1},
+            {"id": 7, "priority": 1},
+        )
+    ]
+    apply(tables, batch(1, 3), *map(Added, differing), batch(8, 2), batch(11, 1))
+    read = list(tables.snapshot().jobs)
+    assert [job.first if isinstance(job, Pushed) else job.id for job in read] == [1, 4, 5, 6, 7, 8, 11]
+    assert [len(job.data) for job in read if isinstance(job, Pushed)] == [3, 1, 2, 1]
+    assert jobs(tables) == [*rows_of(batch(1, 3)), *differing, *rows_of(batch(8, 2)), *rows_of(batch(11, 1))]
 
 
 def test_the_text_is_readable(tables: Tables) -> None:
