@@ -39,7 +39,8 @@ class LineSplitter:
             self._buffer = bytearray()
         else:
             head = data[:end]
-        self._buffer += memoryview(data)[end + 1 :]
+        if end + 1 < len(data):
+            self._buffer += memoryview(data)[end + 1 :]
         lines = head.split(b"\n")
         if b"\r" in head:
             lines = [line.removesuffix(b"\r") for line in lines]
