@@ -10,6 +10,7 @@ and recovers from disk; there is no code that rolls anything back.
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
+from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -74,6 +75,7 @@ class Runtime:
         self._fail = fail
         self._gated: dict[Gated, None] = {}
         self._doors: dict[Gated, None] = {}
+        self._patient: deque[Gated] = deque()
         self._events: list[tuple[int, list[Event]]] = []
         self._commit_soon = False
         self._failed = False
@@ -122,6 +124,18 @@ class Runtime:
     def wait(self, gated: Gated) -> None:
         """``gated`` holds something back: tell it when more is durable."""
         self._gated[gated] = None
+
+    def after_others(self, gated: Gated) -> None:
+        """``gated`` has stopped reading by itself: it goes on in its turn, one of them in each of the loop."""
+        self._patient.append(gated)
+        if len(self._patient) == 1:
+            self._loop.call_soon(self._next_patient)
+
+    def _next_patient(self) -> None:
+        gated = self._patient.popleft()
+        if self._patient:
+            self._loop.call_soon(self._next_patient)
+        gated.go_on()
 
     def attach(self, gated: Gated) -> None:
         """A connection is there."""

@@ -58,6 +58,9 @@ class Turns(Protocol):
     def wait(self, gated: Gated) -> None:
         """``gated`` holds something back."""
 
+    def after_others(self, gated: Gated) -> None:
+        """``gated`` has stopped reading by itself: let it go on in its turn, when the others had theirs."""
+
     def attach(self, gated: Gated) -> None:
         """A connection is there."""
 

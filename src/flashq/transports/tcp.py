@@ -35,8 +35,15 @@ WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
 WRITE_LOW_BYTES: Final = 1024 * 1024
 """Answers a client has not read at which reading its commands stops, and at which it goes on."""
 
-MAX_UNFINISHED_BYTES: Final = 256 * 1024 * 1024
+MAX_UNFINISHED_BYTES: Final = 128 * 1024 * 1024
 """Bytes of lines that have not ended, over all connections: ten thousand clients could hold 160 GB between them."""
+
+SMALL_LINE_BYTES: Final = 64 * 1024
+"""Unfinished lines up to this are not refused for what others hold: most of them only came in two pieces."""
+
+BREATH_BYTES: Final = 64 * 1024
+"""A read of this size is likely one of many, and the loop would go on with a client as long as it keeps up: so it
+pauses, and of all that pause one goes on in each turn of the loop. The others need not wait for more than that."""
 
 MAX_HELD: Final = 1_024
 """Chunks of answers that wait for the disk at which reading stops."""
@@ -119,6 +126,7 @@ class LineConnection(Protocol):
         self._waits: dict[_Wait, None] = {}
         self._client_slow = False
         self._reading = True
+        self._breathing = False
         self._ending = False  # no more commands are taken
         self._said_goodbye = False
         self._client_done = False
@@ -151,9 +159,7 @@ class LineConnection(Protocol):
             return
         try:
             lines = self._splitter.feed(data)
-            if self._splitter.held != self._unfinished:
-                self._count_unfinished(self._splitter.held)
-        except (TooLarge, Overloaded) as error:
+        except TooLarge as error:
             self._end(error)
             return
         now = self._turns.clock()
@@ -165,6 +171,11 @@ class LineConnection(Protocol):
                 return
         if lines:
             self._finish_turn(now)
+        self._count_unfinished(self._splitter.held)
+        if len(data) >= BREATH_BYTES and not self._breathing:
+            self._breathing = True
+            self._watch_reading()
+            self._turns.after_others(self)
 
     def eof_received(self) -> bool:
         """The client will send no more, but may still read: answer what it asked for, then close."""
@@ -188,7 +199,9 @@ class LineConnection(Protocol):
             self._give_back(held.handed_out, now)
         self._held.clear()
         self._later = []
-        self._context.unfinished -= self._unfinished
+        # Ends the cycle of connection and session: what it holds may be megabytes, and the collector comes late.
+        self._session.subscriber = None
+        self._forget_input()
         self._turns.detach(self)
         self._left(self)
         self._turns.gather()
@@ -243,7 +256,8 @@ class LineConnection(Protocol):
         self._watch_reading()
 
     def go_on(self) -> None:
-        """The disk has caught up."""
+        """The disk has caught up, or the others have had their turn."""
+        self._breathing = False
         self._go_on()
 
     def answer_wait(self, wait: _Wait, jobs: list[JobView], now: Instant) -> None:
@@ -454,19 +468,21 @@ class LineConnection(Protocol):
     # --- reading and ending ---
 
     def _count_unfinished(self, held: int) -> None:
-        """Lines that have not ended are memory that nobody has used yet: bounded over all connections.
-
-        Raises:
-            Overloaded: the bound is met, and this is the line that met it.
-        """
-        self._context.unfinished += held - self._unfinished
+        """Lines that have not ended are memory that nobody has used yet: bounded over all connections."""
+        context = self._context
+        context.unfinished += held - self._unfinished
         self._unfinished = held
-        if self._context.unfinished > MAX_UNFINISHED_BYTES:
-            raise Overloaded(f"Too many unfinished lines (max {MAX_UNFINISHED_BYTES} bytes over all connections)")
+        if held > SMALL_LINE_BYTES and context.unfinished > MAX_UNFINISHED_BYTES:
+            self._end(Overloaded(f"Too many unfinished lines (max {MAX_UNFINISHED_BYTES} bytes over all connections)"))
+
+    def _forget_input(self) -> None:
+        self._splitter = LineSplitter()
+        self._context.unfinished -= self._unfinished
+        self._unfinished = 0
 
     def _watch_reading(self) -> None:
         """Read exactly when client, disk and gate all allow it, and what was read is carried out."""
-        may = self._said_goodbye or (self._may_go_on() and not self._later)
+        may = self._said_goodbye or (self._may_go_on() and not self._later and not self._breathing)
         if may != self._reading and not self._transport.is_closing():
             self._reading = may
             if may:
@@ -500,6 +516,7 @@ class LineConnection(Protocol):
             self._stop_waiting(self._turns.clock())
             self._reply(failure(error), None)
             self._send()
+        self._forget_input()
         self._close_when_done()
 
     def _finish(self) -> None:
