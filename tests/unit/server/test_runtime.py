@@ -228,6 +228,21 @@ async def test_doors_are_held_back_while_the_disk_is_far_behind(monkeypatch: pyt
     rig.runtime.stop()
 
 
+async def test_those_who_let_others_go_first_go_on_one_by_one() -> None:
+    """One in each turn of the loop, in the order in which they asked."""
+    rig = Rig(journal=False)
+    doors = [Door() for _ in range(3)]
+    for door in doors:
+        rig.runtime.after_others(door)
+    for number in range(3):
+        assert [door.heard for door in doors] == [["go on"]] * number + [[]] * (3 - number)
+        await turn()
+    rig.runtime.after_others(doors[0])
+    await turn()
+    assert doors[0].heard == ["go on"] * 2
+    rig.runtime.stop()
+
+
 async def test_it_wakes_for_what_falls_due() -> None:
     """No polling: the timer is set for the next thing, and earlier if something earlier comes."""
     rig = Rig(journal=False)

@@ -110,6 +110,7 @@ class FakeTurns:
         self.tail = 0
         self.waiting: dict[Gated, None] = {}
         self.doors: dict[Gated, None] = {}
+        self.patient: list[Gated] = []
         self.broke: list[BaseException] = []
         self.events: list[Event] = []
         self.handed_over = 0
@@ -140,6 +141,14 @@ class FakeTurns:
     def wait(self, gated: Gated) -> None:
         """Remember who holds something."""
         self.waiting[gated] = None
+
+    def after_others(self, gated: Gated) -> None:
+        """Remember who lets others go first."""
+        self.patient.append(gated)
+
+    def next_turn(self) -> None:
+        """The one whose turn it is goes on."""
+        self.patient.pop(0).go_on()
 
     def attach(self, gated: Gated) -> None:
         """A connection is there."""

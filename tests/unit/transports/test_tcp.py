@@ -1,7 +1,9 @@
 """Unit tests of `flashq.transports.tcp`: what a socket cannot be made to do on command."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -163,6 +165,7 @@ async def test_short_lines_with_long_answers_wait_for_room(bench: Bench) -> None
     """What one read asks for is carried out only as far as there is room for the answers, and later the rest."""
     line = bench.connect()
     (answer,) = line.send("PUSH", queue="q", data="x" * 1_000_000, delay=1_000)
+    bench.turns.next_turn()
     line.transport.stalled = True
     line.feed(b'{"cmd":"GETJOB","id":%d}\n' % answer["id"] * 100 + b'{"cmd":"PING"}\n')
     assert tcp.WRITE_HIGH_BYTES < line.transport.unread < 2 * tcp.WRITE_HIGH_BYTES
@@ -186,6 +189,7 @@ async def test_long_answers_that_wait_for_the_disk_are_bounded_too(lazy: Bench) 
     assert line.connection._owed < 2 * tcp.WRITE_HIGH_BYTES
     lazy.turns.sync()
     assert len(line.answers()) == 101
+    lazy.turns.next_turn()
     assert line.transport.reading
     assert line.connection._owed == 0
 
@@ -214,6 +218,67 @@ async def test_the_disk_holds_everybody_back(bench: Bench) -> None:
     late.connection.go_on()
     assert line.transport.reading
     assert late.transport.reading
+
+
+async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
+    """After a large read the client waits for its turn; a small one needs none, and the lost one is not asked."""
+    line, other, gone = bench.connect(), bench.connect(), bench.connect()
+    other.send("PING")
+    assert other.transport.reading
+    large = b'{"cmd":"PING"}\n' * (tcp.BREATH_BYTES // 15 + 1)
+    for one in (line, gone, other):
+        one.feed(large)
+        one.feed(large)  # what had been read already
+        assert not one.transport.reading
+    gone.lose()
+    bench.turns.next_turn()
+    assert line.transport.reading
+    assert not other.transport.reading
+    bench.turns.next_turn()
+    bench.turns.next_turn()
+    assert other.transport.reading
+    assert bench.turns.patient == []
+    assert len(line.answers()) == len(large) // 15 * 2
+
+
+async def test_unfinished_lines_are_bounded_over_all_connections(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The large line that meets the bound is refused, small ones are not, and what ends makes room."""
+    monkeypatch.setattr(tcp, "MAX_UNFINISHED_BYTES", 3 * tcp.SMALL_LINE_BYTES)
+    one, other, small = bench.connect(), bench.connect(), bench.connect()
+    large = b"x" * (2 * tcp.SMALL_LINE_BYTES)
+    one.feed(large)
+    other.feed(b'{"cmd":"PING"}\n' + large)
+    ok, refused = other.answers()
+    assert ok == OK
+    assert refused["code"] == "overloaded"
+    assert other.transport.eof
+    assert bench.context.unfinished == len(large)
+    small.feed(b"x" * tcp.SMALL_LINE_BYTES)
+    assert not small.transport.eof
+    one.feed(b"\n")
+    assert [answer["code"] for answer in one.answers()] == ["bad_request"]
+    small.lose()
+    other.lose()
+    assert bench.context.unfinished == 0
+
+
+async def test_a_lost_connection_is_freed_without_the_collector(bench: Bench) -> None:
+    """It may hold megabytes, and the collector comes late."""
+    line = bench.connect()
+    line.send("SUBSCRIBE", queue="*", events=[])
+    line.send("PULL", queue="q")
+    line.feed(b"x" * 1_000)
+    line.lose()
+    trace = weakref.ref(line.connection)
+    line.transport.connection = None
+    bench.connected.clear()
+    bench.left.clear()
+    gc.disable()
+    try:
+        del line
+        assert trace() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_client_that_is_stuck_is_cut_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,161 @@
+"""Clients that mean no good, each kind bounded in number and time, in a process of their own.
+
+``python -m tests.integration.attacks KIND PORT SECONDS`` says "attacking" once it has begun.
+"""
+
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final
+
+from tests.fakes.server_process import LineClient, line
+
+MIB: Final = 1024 * 1024
+
+
+def never_reads(port: int) -> Iterator[None]:
+    """Asks for a megabyte a hundred thousand times over and reads none of it."""
+    client = LineClient(("127.0.0.1", port))
+    id = client.ok("PUSH", queue="big", data="x" * 1_000_000, delay=3_600_000)["id"]
+    deaf = [_connect(port) for _ in range(5)]
+    asked = line("GETJOB", id=id) * 2_000
+    while True:
+        for one in deaf:
+            _send_some(one, asked)
+        yield
+        time.sleep(0.002)
+
+
+def dribbles(port: int) -> Iterator[None]:
+    """Two hundred clients, one byte at a time, and the end of a line never comes."""
+    slow = [_connect(port) for _ in range(200)]
+    while True:
+        for one in slow:
+            _send_some(one, b"x")
+        yield
+        time.sleep(0.01)
+
+
+def endless_lines(port: int) -> Iterator[None]:
+    """Twenty lines of more than 16 MiB at the same time, again and again."""
+    while True:
+        crowd = [_connect(port) for _ in range(20)]
+        left = [17 * MIB] * len(crowd)
+        while any(count > 0 for count in left):
+            for number, one in enumerate(crowd):
+                if left[number] > 0:
+                    sent = _send_some(one, b"x" * min(left[number], 256 * 1024))
+                    left[number] = 0 if sent < 0 else left[number] - sent
+            yield
+        for one in crowd:
+            one.close()
+
+
+def idles(port: int) -> Iterator[None]:
+    """Five hundred clients that say nothing at all, and a few that keep trying."""
+    crowd = [_connect(port) for _ in range(500)]
+    while True:
+        _connect(port).close()
+        yield
+        time.sleep(0.01)
+        assert crowd
+
+
+def vanishes(port: int) -> Iterator[None]:
+    """Connects, asks, waits, listens, and is gone without a word."""
+    number = 0
+    while True:
+        number += 1
+        client = LineClient(("127.0.0.1", port))
+        client.send_raw(
+            line("SUBSCRIBE", queue="*", events=[])
+            + line("HELLO", worker=f"gone-{number % 50}")
+            + line("PUSH", queue="gone", data=number, ttl=1_000)
+            + line("PULL", queue="gone")
+            + line("PULL", queue="nothing", reqId="r") * 20
+            + b'{"cmd":"PUSH","queue'
+        )
+        client.vanish()
+        yield
+        time.sleep(0.001)
+
+
+def nonsense(port: int) -> Iterator[None]:
+    """Lines that are costly to understand and mean nothing: deep, long, broken."""
+    client = _connect(port)
+    lines = (
+        b"[" * 200_000,
+        b'{"cmd":"PUSH","queue":"q","data":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"cmd":"PUSHB","queue":"q","jobs":[' + b'{"data":1},' * 20_000 + b"{}]}",
+        b'{"cmd":"PUSH","queue":"q","data":"' + b"\\u0041" * 30_000,
+        b'{"cmd":"PUSH","queue":"' + b"q" * 200_000 + b'","data":1}',
+        b'{"cmd":"PUSH","queue":"q","data":' + b"9" * 200_000 + b',"priority":"x"}',
+        b"\xff" * 100_000,
+        b"\n" * 2_000,
+    )
+    while True:
+        for one in lines:
+            rest = memoryview(one + b"\n")
+            while rest:
+                sent = _send_some(client, rest)
+                rest = rest[max(sent, 0) :]
+                _read_some(client)
+        yield
+        time.sleep(0.02)
+
+
+def waits(port: int) -> Iterator[None]:
+    """A hundred clients with a hundred and twenty-eight waiting pulls each, all of which time out again and again."""
+    crowd = [_connect(port) for _ in range(100)]
+    asked = b"".join(line("PULL", queue=f"wait-{n % 7}", reqId=str(n), timeout=400) for n in range(128))
+    while True:
+        for one in crowd:
+            _send_some(one, asked)
+            _read_some(one)
+            yield
+            time.sleep(0.005)
+
+
+KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {
+    attack.__name__: attack for attack in (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, waits)
+}
+
+
+def _connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setblocking(False)
+    return connection
+
+
+def _send_some(connection: socket.socket, data: bytes | memoryview) -> int:
+    """As much as fits; -1 when the server has had enough."""
+    try:
+        return connection.send(data)
+    except BlockingIOError:
+        select.select([], [connection], [], 0.001)
+        return 0
+    except OSError:
+        return -1
+
+
+def _read_some(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.recv(MIB)
+
+
+def main(kind: str, port: int, seconds: float) -> None:
+    """Attack for so long."""
+    end = time.monotonic() + seconds
+    attack = KINDS[kind](port)
+    next(attack)
+    sys.stdout.write("attacking\n")
+    sys.stdout.flush()
+    while time.monotonic() < end:
+        next(attack)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
