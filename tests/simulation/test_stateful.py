@@ -99,6 +99,16 @@ class Story(RuleBasedStateMachine):
             self._call(r.PullBatch(queue=queue, count=count, timeout=0))
         return self._learned()
 
+    @rule(
+        target=attempts, queue=QUEUES, specs=st.lists(st.fixed_dictionaries({}, optional=SPEC), min_size=1, max_size=3)
+    )
+    def push_and_pull(self, queue: str, specs: list[dict[str, Any]]) -> Any:
+        """Most stories are about jobs in somebody's hands: the short way there."""
+        self._call(r.PushBatch(queue=queue, jobs=[JobSpec(data=DATA, **spec) for spec in specs]))
+        self._call(r.PullBatch(queue=queue, count=len(specs), timeout=0))
+        self.world.pass_time(20)
+        return self._learned()
+
     @rule(queue=QUEUES, timeout=st.sampled_from((None, 5, 50)), count=st.integers(1, 3))
     def wait(self, queue: str, timeout: int | None, count: int) -> None:
         """Wait for jobs."""
@@ -240,7 +250,7 @@ class Story(RuleBasedStateMachine):
         return multiple(*known)
 
 
-_SMALL = settings(max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+_SMALL = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 _LARGE = settings(_SMALL, max_examples=400, stateful_step_count=60)
 
 
