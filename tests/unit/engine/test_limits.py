@@ -64,9 +64,9 @@ def test_asking_costs_nothing() -> None:
 def test_after_a_restart_the_bucket_is_empty() -> None:
     """A restart is no way around the limit."""
     limits = Limits()
-    limits.set_rate(4, 0, full=False)
-    assert limits.allow(4, 0, 0) == 0
-    assert limits.allow(4, 0, 250) == 1
+    limits.set_rate(4, 10_000, full=False)
+    assert limits.allow(4, 0, 10_000) == 0
+    assert limits.allow(4, 0, 10_250) == 1
 
 
 def test_the_next_token_is_told_to_the_millisecond() -> None:
@@ -74,8 +74,11 @@ def test_the_next_token_is_told_to_the_millisecond() -> None:
     limits = Limits()
     limits.set_rate(3, 0)
     assert limits.next_token(0) is None
-    limits.took(3)
+    limits.took(2)
+    assert limits.next_token(0) is None  # one is left, which is enough
+    limits.took(1)
     assert limits.next_token(0) == 334
+    assert limits.next_token(100) == 334  # and without another question in between
     assert limits.allow(1, 0, 333) == 0
     assert limits.allow(1, 0, 334) == 1
 
