@@ -51,6 +51,8 @@ MAX_HELD: Final = 1_024
 MAX_EVENT_BACKLOG_BYTES: Final = 1024 * 1024
 """Unread bytes at which a connection's events are dropped (and counted) instead of buffered."""
 
+_EVENT: Final = b'{"event":'
+
 STUCK_SECONDS: Final = 30
 """A client that has stopped reading for so long, with its buffer full, is cut off."""
 
@@ -245,7 +247,7 @@ class LineConnection(Protocol):
     def refuse(self, error: StorageError) -> None:
         """Answer everything that is held with this error, and close."""
         for held in self._held:
-            self._write([_refusal(line, error) for line in held.lines])
+            self._write([_refusal(line, error) for line in held.lines if not line.startswith(_EVENT)])
         self._held.clear()
         self._later = []
         self._ending = True
@@ -273,11 +275,15 @@ class LineConnection(Protocol):
         """An event that this connection subscribed to."""
         if self._said_goodbye:
             return
-        if self._transport.get_write_buffer_size() > MAX_EVENT_BACKLOG_BYTES:
+        if self._transport.get_write_buffer_size() + self._owed > MAX_EVENT_BACKLOG_BYTES:
             self._lagged += 1
+        elif self._held:  # the answer to SUBSCRIBE may be among what is held, and comes first
+            line = b"%b%b}" % (_EVENT, event)
+            self._owed += len(line)
+            self._held[-1].lines.append(line)
         else:
             self._tell_lag()
-            self._transport.write(b'{"event":%b}\n' % event)
+            self._transport.write(b"%b%b}\n" % (_EVENT, event))
 
     def drain(self) -> None:
         """The server is leaving: end all waiting, answer what is held, and close."""

@@ -421,6 +421,21 @@ async def test_a_listener_that_was_stopped_is_told_when_it_reads_again(bench: Be
     assert listener.answers() == [{"lagged": 1}]
 
 
+async def test_no_event_comes_before_the_answer_to_subscribe(lazy: Bench) -> None:
+    """The answer waits for the disk, and an event of something older is told meanwhile: the answer is first."""
+    line = lazy.connect()
+    line.send("PUSH", queue="q", data=1)
+    line.send("SUBSCRIBE", queue="q", events=[])
+    line.connection.tell(b'{"event_type":"pushed"}')
+    assert line.answers() == []
+    lazy.turns.sync()
+    assert line.answers() == [{"ok": True, "id": 1}, OK, {"event": {"event_type": "pushed"}}]
+    line.send("PUSH", queue="q", data=1, reqId="r")
+    line.connection.tell(b'{"event_type":"pushed"}')
+    line.connection.refuse(StorageError("The disk failed"))
+    assert [answer.get("reqId") for answer in line.answers()] == ["r"]
+
+
 # --- tokens ---
 
 
