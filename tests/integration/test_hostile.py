@@ -1,6 +1,7 @@
 """While some clients mean no good, one that does is served as before, and afterwards nothing of them is left."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from tests.integration.attacks import KINDS
 ATTACK_SECONDS: Final = 3
 QUIET_ROUNDS: Final = 200
 ALLOWED_SECONDS: Final = 0.05
-"""A round may take as long, or twice what it takes when nobody else is there."""
+"""A round may take as long, or twice what it takes when nobody else is there. On a machine that had more to do than
+it can before the test began, accordingly longer."""
 
 TRIES: Final = 3
 """What the machine does besides is no property of the server: the best of so many counts."""
@@ -48,11 +50,13 @@ def p99(times: list[float]) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_good_client_among_bad_ones(server: ServerProcess, kind: str) -> None:
     """Its 99th percentile stays within twice the quiet one (or 50 ms); memory and descriptors go back."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     for _ in range(TRIES):
         quiet, attacked = attack(server, kind)
-        if attacked < max(2 * quiet, ALLOWED_SECONDS):
+        allowed = max(2 * quiet, busy * ALLOWED_SECONDS)
+        if attacked < allowed:
             break
-    assert attacked < max(2 * quiet, ALLOWED_SECONDS)
+    assert attacked < allowed
     assert "Traceback" not in server.errors()
 
 
