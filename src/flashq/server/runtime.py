@@ -78,7 +78,7 @@ class Runtime:
         self._patient: deque[Gated] = deque()
         self._events: list[tuple[int, list[Event]]] = []
         self._commit_soon = False
-        self._failed = False
+        self._failed: StorageError | None = None
         self._timer: TimerHandle | None = None
         self._wakes_at = 0
         self._clock_gap = 0
@@ -122,8 +122,11 @@ class Runtime:
         return journal.tail
 
     def wait(self, gated: Gated) -> None:
-        """``gated`` holds something back: tell it when more is durable."""
-        self._gated[gated] = None
+        """``gated`` holds something back: tell it when more is durable, or at once that nothing will be."""
+        if self._failed is None:
+            self._gated[gated] = None
+        else:
+            self._loop.call_soon(gated.refuse, self._failed)
 
     def after_others(self, gated: Gated) -> None:
         """``gated`` has stopped reading by itself: it goes on in its turn, one of them in each of the loop."""
@@ -202,7 +205,7 @@ class Runtime:
 
     def _commit(self) -> None:
         self._commit_soon = False
-        if self._journal is None or self._writer is None or self._failed:
+        if self._journal is None or self._writer is None or self._failed is not None:
             return
         group = self._journal.next_group()
         if group is not None:
@@ -211,7 +214,7 @@ class Runtime:
     def committed(self, number: int) -> None:
         """A group is safe: let go what waited for it, and write the next one."""
         journal = self._journal
-        if journal is None or self._failed:
+        if journal is None or self._failed is not None:
             return
         journal.committed(number)
         self._commit()
@@ -228,11 +231,11 @@ class Runtime:
 
     def commit_failed(self, error: BaseException, exit_code: int = EXIT_STORAGE) -> None:
         """Nothing more will be confirmed."""
-        if self._failed:
+        if self._failed is not None:
             return
-        self._failed = True
         self.stop()
         told = error if isinstance(error, StorageError) else StorageError(f"The storage failed: {error}")
+        self._failed = told
         for gated in list(self._gated):
             gated.refuse(told)
         self._fail(error, exit_code)
@@ -245,7 +248,7 @@ class Runtime:
     def settled(self) -> bool:
         """Whether everything that happened is durable."""
         journal = self._journal
-        return journal is None or self._failed or journal.durable >= self.gather()
+        return journal is None or self._failed is not None or journal.durable >= self.gather()
 
     def _watch(self, watched: bool) -> None:
         self.engine.outbox.watched = watched

@@ -195,6 +195,10 @@ async def test_a_failed_commit_ends_everything_once() -> None:
     assert rig.failed == [("the disk is on fire", EXIT_STORAGE)]
     assert rig.writer.groups == [1]
     assert rig.runtime.settled()
+    late = Door()
+    rig.runtime.wait(late)
+    await turn()
+    assert late.heard == [("refuse", "The storage failed: the disk is on fire")]
 
 
 async def test_a_broken_invariant_ends_the_server_too() -> None:
