@@ -35,10 +35,17 @@ def test_killed_three_times(tmp_path: Path) -> None:
     assert run(tmp_path, 3) > 1_000
 
 
-def run(folder: Path, kills: int) -> int:
+@pytest.mark.slow
+def test_killed_with_relaxed_durability(tmp_path: Path) -> None:
+    """What was handed to the system survives the death of the server, though not that of the machine."""
+    assert run(tmp_path, 5, "relaxed") > 1_000
+
+
+def run(folder: Path, kills: int, durability: str = "full") -> int:
     """Load a server, kill it so many times, drain what is left and check. Returns how many were acknowledged."""
-    server = ServerProcess(folder, unix=True)
+    server = ServerProcess(folder, unix=True, environment={"DURABILITY": durability})
     server.start()
+    assert server.mode.startswith(durability)
     server.environment["PORT"] = str(server.port)
     set_limit(server)
     crowd = Crowd(server, SEED)
