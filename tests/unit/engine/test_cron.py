@@ -131,10 +131,13 @@ def test_there_are_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> No
 def test_replacing_for_ever_does_not_pile_up() -> None:
     """A client that sets its schedule every second leaves a short heap."""
     crons = Crons()
+    for name, schedule in (("late", "0 0 0 1 1 *"), ("later", "0 0 0 2 1 *"), ("soon", "*/2")):
+        every(crons, name, schedule)
     for number in range(1_000):
         every(crons, "x", f"*/{number + 10}")
     assert len(crons._heap) <= 200
-    assert crons.next_due() == crons.rows()[0].next_run
+    assert [crons.next_due()] == [row.next_run for row in crons.rows() if row.name == "soon"]
+    assert [name for name, _, _ in due(crons, NOON + 86_400_000 * 365)] == ["soon", "x", "late", "later"]
 
 
 def test_a_remembered_schedule_goes_on_where_it_was() -> None:

@@ -71,6 +71,18 @@ def test_bytes_are_bounded_results_first() -> None:
     assert finished.results == {}
 
 
+def test_thousands_come_and_go() -> None:
+    """In their order, over any number of batches; what is forgotten leaves nothing behind."""
+    finished = Finished(10, 10, MUCH)
+    gone: list[int] = []
+    for first in range(0, 30_000, 300):
+        gone += done(finished, *range(first, first + 300))
+    gone += done(finished, *range(30_000, 33_000))
+    assert gone == list(range(32_990))
+    assert finished.ids() == list(range(32_990, 33_000))
+    assert len(finished._batches) == 1
+
+
 def test_a_job_over_the_bound_by_itself_is_forgotten_at_once() -> None:
     """Nothing is remembered beyond the bound, not even the newest."""
     finished = Finished(10, 10, 100)
