@@ -91,6 +91,14 @@ class Queue:
             options = self._options[key] = Options(self, *key)
         return options
 
+    def forget_options(self) -> None:
+        """Share no options any more.
+
+        They know their queue, and the garbage collector does not know them: a queue that goes has to let go of them.
+        """
+        self._options.clear()
+        self.plain = None
+
     @property
     def listed(self) -> bool:
         """Whether it holds a job or a setting; a queue that a client only waits on is nobody's business."""
@@ -123,6 +131,7 @@ class Queues:
         """Forget a queue that holds nothing and on which nobody waits any more."""
         if not queue.listed and not queue.waiters:
             self.by_name.pop(queue.name, None)
+            queue.forget_options()
 
     def move(self, queue: Queue, before: int, after: int, count: int = 1) -> None:
         """``count`` jobs of ``queue`` went from one state to another; UNKNOWN stands for outside."""

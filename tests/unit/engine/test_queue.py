@@ -1,5 +1,7 @@
 """The parts of one queue, the table of queues, and the counters over all of them."""
 
+import sys
+
 import pytest
 
 from flashq.engine import queue as module
@@ -91,3 +93,12 @@ def test_moves_are_counted_for_the_queue_and_for_all() -> None:
     assert (a.counts[WAITING], a.counts[ACTIVE], a.counts[COMPLETED]) == (0, 2, 1)
     assert (queues.counts[WAITING], queues.counts[ACTIVE], queues.counts[COMPLETED]) == (1, 2, 1)
     assert queues.counts[UNKNOWN] == 0
+
+
+def test_a_queue_that_was_left_is_freed() -> None:
+    """Its options know it; ten thousand refused pushes to as many names must not stay in memory."""
+    queues = Queues()
+    queue = queues.make("emails")
+    queue.plain = queue.options(0, 3, 1_000, 0, 0)
+    queues.leave(queue)
+    assert sys.getrefcount(queue) == 2  # our own name for it, and the argument
