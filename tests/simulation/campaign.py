@@ -19,7 +19,7 @@ from flashq.protocol.requests import REQUEST_TYPES, Auth
 STEPS: Final = 2_500
 """Operations of one seed: enough for a dozen restarts, few enough for a failure to be read."""
 
-_SWEEP: Final = 20
+_SWEEP: Final = 8
 """Seeds after which garbage is collected; in between the collector would only slow things down."""
 
 _NOT_SIMULATED: Final = frozenset({Auth})
@@ -90,9 +90,9 @@ def live(seed: int, steps: int = STEPS, *, say: Callable[[str], None] | None = N
         done = workload.done if workload else 0
         line = f"python -m tests.simulation --seed {seed} --steps {steps} -v"
         raise Failed(f"seed {seed} failed after {done} operations: {error!r}\nto see it again: {line}") from error
-    world = workload.world
-    recoveries = world.disk.epoch - 1
-    return Summary(workload.done, recoveries, world.stats, moves), _digest(workload)
+    world, digest = workload.world, _digest(workload)
+    world.dismantle()
+    return Summary(workload.done, world.disk.epoch - 1, world.stats, moves), digest
 
 
 def campaign(seeds: Iterable[int], operations: int, steps: int = STEPS) -> Summary:
@@ -100,6 +100,7 @@ def campaign(seeds: Iterable[int], operations: int, steps: int = STEPS) -> Summa
     total = Summary()
     collecting = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         for number, seed in enumerate(seeds):
             total.add(live(seed, steps)[0])
@@ -108,6 +109,7 @@ def campaign(seeds: Iterable[int], operations: int, steps: int = STEPS) -> Summa
             if total.operations >= operations:
                 break
     finally:
+        gc.unfreeze()
         if collecting:
             gc.enable()
     return total

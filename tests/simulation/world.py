@@ -452,6 +452,7 @@ class World:
         self._deaths += 1
         compared = kept == tail and not self._deaths % 4
         everything = fingerprint(self.runtime.engine, restarted_at=self.now) if compared else {}
+        self.dismantle()
         self._boot()
         if compared:
             restored = fingerprint(self.runtime.engine, restarted_at=self.now)
@@ -468,6 +469,17 @@ class World:
             model.deliveries.clear()
             model.events.clear()
         self.model = model
+
+    def dismantle(self) -> None:
+        """Let go of the engine. Its leanest objects are unknown to the garbage collector, so their cycles are cut."""
+        engine = self.runtime.engine
+        for queue in engine.queues.by_name.values():
+            queue.forget_options()
+            queue.waiters.line.clear()
+        for worker in engine.workers.values():
+            worker.leases.clear()
+        engine.dispatch._parked.clear()
+        engine.clocks.waits.entries().clear()
 
     def _boot(self) -> None:
         self._heap.clear()
