@@ -65,6 +65,9 @@ AUTH_TRIES: Final = 3
 """What a connection gets before it has shown a valid token."""
 
 
+_PULLS: Final = (Pull, PullBatch)
+
+
 class _Held(NamedTuple):
     """Answers that wait for the disk: the group they depend on, their lines, and the jobs that are among them."""
 
@@ -173,7 +176,8 @@ class LineConnection(Protocol):
                 return
         if lines:
             self._finish_turn(now)
-        self._count_unfinished(self._splitter.held)
+        if self._splitter.held != self._unfinished:
+            self._count_unfinished(self._splitter.held)
         if len(data) >= BREATH_BYTES and not self._breathing:
             self._breathing = True
             self._watch_reading()
@@ -332,7 +336,7 @@ class LineConnection(Protocol):
             return
         req_id = request.req_id
         if req_id is None and self._waiting is not None:
-            if isinstance(request, Pull | PullBatch):
+            if isinstance(request, _PULLS):
                 self._stand_behind(request)
                 return
             self._end_wait(now)
@@ -350,7 +354,7 @@ class LineConnection(Protocol):
         except Exception as error:
             self._turns.broken(error)
             raise
-        self._reply(cast("Reply", reply), req_id)
+        self._reply(reply, req_id)  # type: ignore[arg-type]  # the type test above is faster than one mypy follows
         if self._needs_auth and self._session.allowed is not BEFORE_AUTH:
             self._authenticated()
 
@@ -404,9 +408,10 @@ class LineConnection(Protocol):
                 self._watch_reading()
 
     def _write(self, lines: list[bytes]) -> None:
-        self._owed -= sum(map(len, lines))
         lines.append(b"")
-        self._transport.write(b"\n".join(lines))
+        data = b"\n".join(lines)
+        self._owed -= len(data) - len(lines) + 1
+        self._transport.write(data)
 
     def _give_back(self, handed_out: list[list[JobView]], now: Instant) -> None:
         for jobs in handed_out:
