@@ -226,6 +226,8 @@ class Workload:
             members["job_id"] = f"c{self._below(plan.customs)}"
         if self._next() < plan.depends:
             members["depends_on"] = [self._id() for _ in range(1 + self._below(3))]
+            if self._next() < 0.3:
+                members["delay"] = one_of((500, 60_000))  # its parents may well be done before
         return kind(**members)
 
     def _push(self) -> None:
