@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 10 * KILLS)
 def test_killed_under_load(tmp_path: Path) -> None:
-    """Many kills: everything confirmed is done exactly once, and it was a real load."""
-    acknowledged = run(tmp_path, KILLS)
-    assert acknowledged >= 5_000 * KILLS
+    """Many kills (up to twice as many on a slow machine): everything confirmed is done once, under a real load."""
+    enough = 5_000 * KILLS
+    assert run(tmp_path, KILLS, enough) >= enough
 
 
 def test_killed_three_times(tmp_path: Path) -> None:
@@ -38,11 +38,15 @@ def test_killed_three_times(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_with_relaxed_durability(tmp_path: Path) -> None:
     """What was handed to the system survives the death of the server, though not that of the machine."""
-    assert run(tmp_path, 5, "relaxed") > 1_000
+    assert run(tmp_path, 5, durability="relaxed") > 1_000
 
 
-def run(folder: Path, kills: int, durability: str = "full") -> int:
-    """Load a server, kill it so many times, drain what is left and check. Returns how many were acknowledged."""
+def run(folder: Path, kills: int, enough: int = 0, *, durability: str = "full") -> int:
+    """Load a server, kill it so many times and until enough is done, drain what is left and check.
+
+    Returns:
+        How many jobs were acknowledged.
+    """
     server = ServerProcess(folder, unix=True, environment={"DURABILITY": durability})
     server.start()
     assert server.mode.startswith(durability)
@@ -51,7 +55,9 @@ def run(folder: Path, kills: int, durability: str = "full") -> int:
     crowd = Crowd(server, SEED)
     crowd.start()
     recoveries = []
-    for number, wait in zip(range(kills), waits(SEED, 0.05, 1.5), strict=False):
+    for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
+        if number >= kills and crowd.done() >= enough:
+            break
         time.sleep(wait)  # the fault comes when it comes
         server.kill()
         crowd.look_for_trouble()
@@ -70,12 +76,12 @@ def run(folder: Path, kills: int, durability: str = "full") -> int:
     acknowledged = history.acknowledged()
     log.info(
         "seed %d: %d kills, %d acknowledged, %d pushes, %d deliveries, slowest start %.2f s, most active %d",
-        *(SEED, kills, acknowledged, len(history.pushes), len(history.deliveries), max(recoveries)),
+        *(SEED, len(recoveries), acknowledged, len(history.pushes), len(history.deliveries), max(recoveries)),
         history.most_active,
     )
     assert not found, f"FLASHQ_SEED={SEED}: {len(found)} violations, such as {found[:5]}"
     assert history.most_active > 0
-    assert {ack.outcome for ack in history.acks} >= {"ok", "stale"}
+    assert {ack.outcome for ack in history.acks} >= {"ok", "already"}
     return acknowledged
 
 

@@ -25,7 +25,7 @@ LIMIT: Final = 64
 """Attempts at once in the limited queue."""
 
 WINDOW: Final = 128
-BATCH: Final = 500
+BATCH: Final = 2_000
 KEYS: Final = 100
 BACKLOG: Final = 20_000
 """Jobs ahead of the workers at which producers wait, so that the end is not one long drain."""
@@ -88,18 +88,17 @@ class Producer(Client):
 
     def __init__(self, kind: str, connect: Callable[[], LineClient], seed: int, behind: Callable[[], int]) -> None:
         super().__init__(connect, seed, behind)
-        self.pushed = 0
         self._numbers = count()
         self._kind = kind
-        self._unsure: deque[Push] = deque()
+        self._unsure: dict[str, None] = {}
 
     def work(self, client: LineClient) -> None:
         """One window of pushes."""
         self.pause_while_behind()
         getattr(self, f"_{self._kind}")(client)
 
-    def _new(self, key: str | None = None) -> Push:
-        push = Push(f"{self.seed}-{next(self._numbers)}", time.monotonic(), key=key)
+    def _new(self) -> Push:
+        push = Push(f"{self.seed}-{next(self._numbers)}", time.monotonic())
         self.history.pushes.append(push)
         return push
 
@@ -110,45 +109,50 @@ class Producer(Client):
             self._confirm(push, client.receive())
 
     def _batch(self, client: LineClient) -> None:
-        pushes = [self._new() for _ in range(BATCH)]
-        queue = self.random.choice((PLAIN, LIMITED))
+        queue, size = self.random.choice(((PLAIN, BATCH), (LIMITED, LIMIT)))
+        pushes = [self._new() for _ in range(size)]
         client.send("PUSHB", queue=queue, jobs=[{"data": push.uid, **ENDLESS} for push in pushes])
         ids = client.receive()["ids"]
         ended = time.monotonic()
         for push, id in zip(pushes, ids, strict=True):
             push.id, push.ended = id, ended
-        self.pushed += len(ids)
 
     def _keyed(self, client: LineClient) -> None:
-        pushes = [self._new(f"key-{self.random.randrange(KEYS)}") for _ in range(WINDOW)]
-        for push in pushes:
-            client.send("PUSH", queue=KEYED, data=push.uid, unique_key=push.key, **ENDLESS)
-        for push in pushes:
-            answer = client.receive()
-            if not answer["ok"]:
-                assert answer["code"] == "duplicate", answer
-                self.history.pushes.remove(push)
-            else:
-                self._confirm(push, answer)
+        """Pushes under few keys: most are refused, and those are no pushes."""
+        keys = [f"key-{self.random.randrange(KEYS)}" for _ in range(WINDOW)]
+        pushes = [Push(f"{self.seed}-{next(self._numbers)}", time.monotonic(), key=key) for key in keys]
+        unanswered = deque(pushes)
+        try:
+            for push in pushes:
+                client.send("PUSH", queue=KEYED, data=push.uid, unique_key=push.key, **ENDLESS)
+            for push in pushes:
+                answer = client.receive()
+                unanswered.popleft()
+                if answer["ok"]:
+                    self._confirm(push, answer)
+                    self.history.pushes.append(push)
+                else:
+                    assert answer["code"] == "duplicate", answer
+        finally:
+            self.history.pushes += unanswered
 
     def _named(self, client: LineClient) -> None:
         """Pushes that may be repeated: whatever got no answer is pushed again under the same name."""
-        again = [self._unsure.popleft() for _ in range(min(WINDOW, len(self._unsure)))]
-        pushes = [Push(push.uid, time.monotonic()) for push in again]
+        uids = list(self._unsure)[:WINDOW]
+        uids += [f"{self.seed}-{next(self._numbers)}" for _ in range(WINDOW - len(uids))]
+        pushes = [Push(uid, time.monotonic()) for uid in uids]
         self.history.pushes += pushes
-        pushes += [self._new() for _ in range(WINDOW - len(pushes))]
-        self._unsure.extend(pushes)
+        self._unsure |= dict.fromkeys(uids)
         client.send_raw(
             b"".join(line("PUSH", queue=NAMED, data=push.uid, job_id=push.uid, **ENDLESS) for push in pushes)
         )
         for push in pushes:
             self._confirm(push, client.receive())
-            self._unsure.remove(push)
+            del self._unsure[push.uid]
 
     def _confirm(self, push: Push, answer: Answer) -> None:
         assert answer["ok"], answer
         push.id, push.ended = answer["id"], time.monotonic()
-        self.pushed += 1
 
 
 class Worker(Client):
@@ -166,7 +170,9 @@ class Worker(Client):
         """One delivery."""
         self._turn += 1
         queue = QUEUES[self._turn % len(QUEUES)]
-        jobs = self.pull(client, queue, self.random.choice((1, 50, 500)))
+        # Who finishes late takes few of those of which there may be only so many, or nobody else would get any.
+        most = 4 if queue == LIMITED and self._kind == "late" else self.random.choice((1, 50, 1_000))
+        jobs = self.pull(client, queue, most)
         if jobs:
             getattr(self, f"_{self._kind}")(client, jobs)
 
@@ -227,7 +233,7 @@ class Worker(Client):
 
     def _late(self, client: LineClient, jobs: list[Delivery]) -> None:
         """Some at once, some when others have come and the server may have been killed, some twice."""
-        now = self.random.randrange(len(jobs) + 1)
+        now = 0 if len(jobs) < 5 and len(self._old) < 50 else self.random.randrange(len(jobs) + 1)
         self._old.extend(jobs[now:])
         if now:
             self.acknowledge(client, jobs[:now])
@@ -237,11 +243,19 @@ class Worker(Client):
 
 
 class Watcher(Client):
-    """Looks at the limited queue, again and again."""
+    """Looks at the queues, again and again.
+
+    Attributes:
+        pending: jobs that wait to be worked on.
+    """
+
+    pending = 0
 
     def work(self, client: LineClient) -> None:
         """One look."""
-        for queue in client.ok("LISTQUEUES")["queues"]:
+        queues = client.ok("LISTQUEUES")["queues"]
+        self.pending = sum(queue["pending"] for queue in queues)
+        for queue in queues:
             if queue["name"] == LIMITED:
                 self.history.most_active = max(self.history.most_active, queue["processing"])
         self._stop_asked.wait(0.01)
@@ -260,15 +274,16 @@ class Crowd:
 
     def __init__(self, server: ServerProcess, seed: int) -> None:
         self._server = server
+        self.watcher = Watcher(server.client, seed + 20, lambda: 0)
         doors: list[Callable[[], LineClient]] = [server.client, server.unix_client]
         self.workers = [
             Worker(kind, doors[n % 2], seed + n) for n, kind in enumerate(("batch", "single", "failing", "late"))
         ]
         self.producers = [
-            Producer(kind, doors[n % 2], seed + 10 + n, self._behind)
+            Producer(kind, doors[n % 2], seed + 10 + n, lambda: self.watcher.pending)
             for n, kind in enumerate(("single", "batch", "keyed", "named"))
         ]
-        self.clients: list[Client] = [*self.workers, *self.producers, Watcher(server.client, seed + 20, lambda: 0)]
+        self.clients: list[Client] = [*self.workers, *self.producers, self.watcher]
 
     def start(self) -> None:
         """Set all of them going."""
@@ -294,8 +309,9 @@ class Crowd:
         """What everybody did."""
         return History.of_all(client.history for client in (*self.clients, *more))
 
-    def _behind(self) -> int:
-        return sum(producer.pushed for producer in self.producers) - sum(worker.done for worker in self.workers)
+    def done(self) -> int:
+        """Jobs that were acknowledged so far."""
+        return sum(worker.done for worker in self.workers)
 
 
 def drain(server: ServerProcess) -> Worker:
