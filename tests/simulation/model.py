@@ -1005,7 +1005,7 @@ class Model:
         if timed_out:
             self._tell("timeout", job, now, error=error)
         if job.max_attempts and job.attempts >= job.max_attempts:
-            self._bury(job, error or "", now)
+            self._bury(job, error, now)
         elif _over(job, now):
             self._drop([job], "expired", now)
         else:
@@ -1014,7 +1014,7 @@ class Model:
             self._tell("retrying", job, now, error=error)
         self._feed(q, now)
 
-    def _bury(self, job: Job, error: str, now: Instant) -> None:
+    def _bury(self, job: Job, error: str | None, now: Instant) -> None:
         job.state = "failed"
         job.message = error
         job.run_at = now.wall

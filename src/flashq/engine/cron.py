@@ -11,7 +11,7 @@ from msgspec import Struct
 from flashq.engine.cronexpr import Schedule, parse
 from flashq.engine.records import CronRow
 from flashq.errors import BadRequest, LimitReached
-from flashq.protocol.limits import MAX_CRONS
+from flashq.protocol.limits import MAX_CRON_BYTES, MAX_CRONS
 
 
 class _Cron(Struct):
@@ -39,6 +39,11 @@ class Crons:
         old = self._by_name.get(name)
         if old is None and len(self._by_name) >= MAX_CRONS:
             raise LimitReached(f"Too many crons (max {MAX_CRONS})")
+        held = sum(len(cron.row.data) for cron in self._by_name.values()) - (len(old.row.data) if old else 0)
+        if held + len(data) > MAX_CRON_BYTES:
+            raise LimitReached(
+                f"The payloads of all crons are too large ({held + len(data)} bytes, max {MAX_CRON_BYTES})"
+            )
         last_run = old.row.last_run if old else 0
         next_run = parsed.next_after(max(now, last_run))
         if next_run is None:

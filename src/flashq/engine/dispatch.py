@@ -5,7 +5,8 @@ at-least-once delivery allows, so a pull never costs a disk write.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from itertools import accumulate
+from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
@@ -19,7 +20,10 @@ from flashq.engine.views import view
 from flashq.engine.waiters import Waiter
 from flashq.errors import Overloaded
 from flashq.model import ACTIVE, WAITING, Instant, JobView
-from flashq.protocol.limits import MAX_WAITS
+from flashq.protocol.limits import MAX_ANSWER_BYTES, MAX_JOB_BYTES, MAX_WAITS
+
+_SURELY_FIT: Final = MAX_ANSWER_BYTES // MAX_JOB_BYTES
+"""Jobs that fit into one answer whatever their sizes."""
 
 
 class Dispatch:
@@ -165,6 +169,10 @@ class Dispatch:
             assert ids, "the line holds fewer jobs than are waiting"
 
     def _hand_out(self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None) -> list[JobView]:
+        run = self._jobs.run(ids)
+        if len(ids) > _SURELY_FIT and not self._fit(run, ids):
+            ids = self._cut(queue, ids)
+            run = self._jobs.run(ids)
         count = len(ids)
         self._queues.move(queue, WAITING, ACTIVE, count)
         if not queue.limits.free:
@@ -172,7 +180,6 @@ class Dispatch:
         self._serial += 1
         token = f"{self._epoch:x}.{self._serial:x}.{self._nonce()}"
         started, name = now.wall, queue.name
-        run = self._jobs.run(ids)
         if run is not None and self._alike(run, ids):
             jobs = self._hand_out_run(run, ids, token, worker, now)
         else:
@@ -181,6 +188,24 @@ class Dispatch:
             for id in ids:
                 self._outbox.event("active", name, id, started)
         return jobs
+
+    def _fit(self, run: Run | None, ids: list[int]) -> bool:
+        """Whether the payloads of these jobs fit into one answer."""
+        if run is not None:
+            return sum(map(len, run.chunk.data[run.start : run.stop])) <= MAX_ANSWER_BYTES
+        return sum(self._sizes(ids)) <= MAX_ANSWER_BYTES
+
+    def _cut(self, queue: Queue, ids: list[int]) -> list[int]:
+        """As many of them as fit; the others go back to where they stood."""
+        sizes = accumulate(self._sizes(ids))
+        fitting = sum(size <= MAX_ANSWER_BYTES for size in sizes)
+        for id in reversed(ids[fitting:]):
+            queue.ready.put_front(self._jobs.options(id).priority, [id])
+        return ids[:fitting]
+
+    def _sizes(self, ids: list[int]) -> list[int]:
+        chunks = self._jobs.chunks
+        return [len(chunks[id >> CHUNK_BITS].data[id & MASK]) for id in ids]
 
     def _alike(self, run: Run, ids: list[int]) -> bool:
         """Whether the jobs of a run share their options and have nothing out of the ordinary."""

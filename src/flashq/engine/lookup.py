@@ -6,7 +6,7 @@ from msgspec import Raw
 
 from flashq.engine.cron import Crons
 from flashq.engine.finished import Finished
-from flashq.engine.jobs import Jobs
+from flashq.engine.jobs import JOB_BYTES, Jobs
 from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
@@ -29,6 +29,7 @@ from flashq.model import (
     Stats,
     WorkerView,
 )
+from flashq.protocol.limits import MAX_ANSWER_BYTES
 
 
 class Lookup:
@@ -72,10 +73,18 @@ class Lookup:
         return (extra.progress, extra.message) if extra else (0, None)
 
     def dead_letters(self, name: str, count: int) -> list[JobView]:
-        """Up to ``count`` dead letters, oldest first."""
+        """Up to ``count`` dead letters, oldest first; fewer when more would not fit into one answer."""
         queue = self._queues.by_name.get(name)
-        ids = islice(queue.dead, count) if queue else ()
-        return [job for id in ids if (job := view(self._jobs, id)) is not None]
+        jobs: list[JobView] = []
+        size = 0
+        for id in islice(queue.dead, count) if queue else ():
+            job = view(self._jobs, id)
+            assert job is not None
+            size += len(bytes(job.data)) + JOB_BYTES
+            if size > MAX_ANSWER_BYTES and jobs:
+                break
+            jobs.append(job)
+        return jobs
 
     def queues(self) -> list[QueueView]:
         """All queues that hold a job or a setting, by name."""

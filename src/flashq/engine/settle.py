@@ -247,7 +247,7 @@ class Settle:
         if ACTIVE in before and queue.waiters.line:
             self._dispatch.feed(queue, now)
 
-    def bury(self, id: int, before: int, error: str, now: Instant) -> None:
+    def bury(self, id: int, before: int, error: str | None, now: Instant) -> None:
         """Move a job that was in state ``before`` to the dead letters."""
         options = self._jobs.options(id)
         queue = options.queue
@@ -375,7 +375,7 @@ class Settle:
             self._outbox.event("timeout", queue.name, id, now.wall, error=extra.message)
         expiry = expires_at(self._jobs, id)
         if options.max_attempts and extra.attempts >= options.max_attempts:
-            self.bury(id, ACTIVE, extra.message or "", now)
+            self.bury(id, ACTIVE, extra.message, now)
         elif expiry and expiry <= now.wall:
             self.drop([id], "expired", now)
         else:

@@ -14,6 +14,10 @@ MAX_JOB_BYTES: Final = 1024 * 1024
 MAX_RESULT_BYTES: Final = 256 * 1024
 """A job's result. Results of 5,000 jobs stay in memory: 1.25 GiB in the worst case, 64 MiB by the byte bound."""
 
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""Payloads in one answer: a PULLB or DLQ that would hold more holds fewer jobs, so that no client is sent a line that
+is longer than it may send itself, and none can make the server build a line of all its memory."""
+
 MAX_BATCH: Final = 10_000
 """Jobs in one PUSHB and ids in one ACKB over lines: about 5 ms of the event loop."""
 
@@ -51,6 +55,12 @@ MAX_WAITS: Final = 20_000
 
 MAX_QUEUES: Final = 10_000
 MAX_CRONS: Final = 1_000
+MAX_CRON_BYTES: Final = 16 * 1024 * 1024
+"""Payloads of all schedules together: CRONLIST is one answer."""
+
+MAX_WORKER_QUEUES: Final = 100
+"""Queues that a worker names: they are kept for WORKERS only."""
+
 MAX_WORKERS: Final = 10_000
 MAX_SUBSCRIPTIONS: Final = 500
 """Things that live until someone deletes them; each costs memory and a line in every listing."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, JobId, JobSpec, Key, Priority
+from flashq.protocol.limits import MAX_WORKER_QUEUES
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
@@ -244,7 +245,7 @@ class Hello(Request, tag="HELLO", kw_only=True, gc=False):
     """This connection is part of a worker; jobs it pulls are leased to the worker."""
 
     worker: Annotated[str, Meta(min_length=1, max_length=256)]
-    queues: list[str] = field(default_factory=list)
+    queues: Annotated[list[Key], Meta(max_length=MAX_WORKER_QUEUES)] = field(default_factory=list)
     concurrency: U32 = 1
     host: Key | None = None
     pid: U32 | None = None

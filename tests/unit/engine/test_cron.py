@@ -149,3 +149,14 @@ def test_a_remembered_schedule_goes_on_where_it_was() -> None:
         restored.put(row)
     assert restored.rows() == crons.rows()
     assert due(restored, NOON + 2 * HOUR) == due(crons, NOON + 2 * HOUR)
+
+
+def test_the_payloads_of_all_schedules_are_bounded() -> None:
+    """Together, since one answer lists them all; replacing a schedule frees what it held."""
+    crons = Crons()
+    for number in range(16):
+        crons.set(f"c{number}", "q", b" " * (module.MAX_CRON_BYTES // 16), "*/5", 0, "UTC", NOON)
+    with pytest.raises(LimitReached, match="The payloads of all crons are too large"):
+        crons.set("one more", "q", b"1", "*/5", 0, "UTC", NOON)
+    crons.set("c3", "q", b"1", "*/5", 0, "UTC", NOON)
+    crons.set("one more", "q", b"1", "*/5", 0, "UTC", NOON)

@@ -37,6 +37,16 @@ def test_what_is_pulled_is_what_is_looked_up(bench: Bench) -> None:
         assert job == looked_up
 
 
+@pytest.mark.parametrize("priority", [0, 3])
+def test_an_answer_is_bounded_in_bytes(bench: Bench, priority: int) -> None:
+    """A pull gets as many jobs as fit into one answer; the others keep their places, also in lines of their own."""
+    ids = [bench.push(data=b'"%s"' % (b"x" * 900_000), priority=place % 2 and priority) for place in range(40)]
+    order = sorted(ids, key=lambda id: (-bench.job(id).priority, id))
+    pulled = [bench.pulled_ids(count=1_000) for _ in range(3)]
+    assert [len(each) for each in pulled] == [18, 18, 4]
+    assert [id for each in pulled for id in each] == order
+
+
 def test_a_pull_is_not_remembered(bench: Bench) -> None:
     """It costs no disk."""
     bench.push_batch({}, {})

@@ -139,3 +139,10 @@ def test_workers(bench: Bench) -> None:
     assert (first.id, second.id) == ("a", "b")
     assert (first.queues, first.concurrency, first.host, first.pid) == (["emails"], 4, "host", 4711)
     assert (first.active, first.processed, first.failed, first.last_heartbeat) == (1, 2, 1, START.wall)
+
+
+def test_dead_letters_are_bounded_in_bytes(bench: Bench) -> None:
+    """One answer holds as many as fit, and always one."""
+    for _ in range(20):
+        bench.bury(bench.push(data=b'"%s"' % (b"x" * 1_000_000)))
+    assert len(bench.engine.lookup.dead_letters("emails", 100)) == 16

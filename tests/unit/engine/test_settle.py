@@ -294,12 +294,12 @@ def test_the_events_of_a_job_that_fails(bench: Bench) -> None:
 
 
 def test_a_failure_without_a_text(bench: Bench) -> None:
-    """There is no message, and the event says so with an empty one."""
+    """There is no message, neither in the job nor in the event."""
     id = bench.push(max_attempts=1)
     bench.pull_one()
     bench.fail(id)
-    assert not bench.job(id).progress_msg
-    assert bench.events[-1].error == ""
+    assert bench.job(id).progress_msg is None
+    assert bench.events[-1].error is UNSET
 
 
 @pytest.mark.parametrize(
