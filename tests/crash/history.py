@@ -82,6 +82,7 @@ def violations(history: History, limit: int) -> list[str]:
     """Everything that must not have happened, after all queues were drained. Empty is right."""
     return [
         *_lost(history),
+        *_given_twice(history),
         *_phantoms(history),
         *_resurrected(history),
         *_completed_twice(history),
@@ -92,11 +93,20 @@ def violations(history: History, limit: int) -> list[str]:
 
 
 def _lost(history: History) -> Iterator[str]:
-    """A push that was confirmed, and that nobody ever finished."""
-    ended = {ack.id for ack in history.acks if ack.outcome in ("", "ok", "already")}
+    """A push that was confirmed, and that nobody ever finished. Told by its payload: a lost id is given out again."""
+    carried = {(delivery.id, delivery.token): delivery.uid for delivery in history.deliveries}
+    ended = {carried.get((ack.id, ack.token)) for ack in history.acks if ack.outcome in ("", "ok", "already")}
     for push in history.pushes:
-        if push.id and push.id not in ended:
+        if push.id and push.uid not in ended:
             yield f"lost: {push}"
+
+
+def _given_twice(history: History) -> Iterator[str]:
+    """One id for two jobs."""
+    owners: dict[int, str] = {}
+    for push in history.pushes:
+        if push.id and owners.setdefault(push.id, push.uid) != push.uid:
+            yield f"one id, two jobs: {push} and {owners[push.id]}"
 
 
 def _phantoms(history: History) -> Iterator[str]:

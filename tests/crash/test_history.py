@@ -42,8 +42,23 @@ def test_what_may_happen() -> None:
         ("resurrected", History(deliveries=[Delivery(1, "a", "2.9.x", 7, 8)])),
         ("completed twice", History(acks=[Ack(1, "1.1.x", 5, "ok", 6)])),
         ("stale success", History(deliveries=[Delivery(2, "b", "2.9.x", 8, 9)])),
-        ("one key", History(pushes=[Push("d", 3, 4, 4, "k")], acks=[Ack(4, "2.3.x", 9)])),
+        (
+            "one key",
+            History(
+                pushes=[Push("d", 3, 4, 4, "k")],
+                deliveries=[Delivery(4, "d", "2.3.x", 8, 9)],
+                acks=[Ack(4, "2.3.x", 9)],
+            ),
+        ),
         ("one push", History(pushes=[Push("a", 3, 7, 4)], acks=[Ack(7, "2.3.x", 9)])),
+        (
+            "one id",
+            History(
+                pushes=[Push("z", 1, 1, 2)],
+                deliveries=[Delivery(1, "z", "1.9.x", 3, 4)],
+                acks=[Ack(1, "1.9.x", 5, "stale", 6), Ack(1, "1.9.x", 5)],
+            ),
+        ),
         ("over the limit", History(most_active=6)),
     ],
 )

@@ -52,7 +52,7 @@ def _pattern(answers: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("heading", "example"), _examples(), ids=[heading for heading, _ in _examples()])
-async def test_example(heading: str, example: str) -> None:  # noqa: ARG001  # the heading names the test
+async def test_example(heading: str, example: str) -> None:  # the heading names the test
     """What the specification shows is what a server does, to the letter where the letter is fixed."""
     runtime = Runtime(
         Engine(Settings(), nonce=lambda: "n", now=clock.now()), asyncio.get_running_loop(), clock.now, pytest.fail
