@@ -55,8 +55,8 @@ def test_what_may_happen() -> None:
             "one id",
             History(
                 pushes=[Push("z", 1, 1, 2)],
-                deliveries=[Delivery(1, "z", "1.9.x", 3, 4)],
-                acks=[Ack(1, "1.9.x", 5, "stale", 6), Ack(1, "1.9.x", 5)],
+                deliveries=[Delivery(1, "z", "1.9.x", 4, 6)],
+                acks=[Ack(1, "1.9.x", 7)],
             ),
         ),
         ("over the limit", History(most_active=6)),
