@@ -18,7 +18,7 @@ JOBS ?= 2
 # What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
 ARGS ?=
 
-.PHONY: help setup run demo test ci bench fmt lint types tidy unit clean
+.PHONY: help setup run demo test ci faults bench fmt lint types tidy unit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +44,15 @@ demo: $(INSTALLED) ## run the example: a census of the standard library as jobs
 test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
 	$(BIN)/pytest -n $(JOBS) -m "not slow" $(ARGS)
 
-ci: lint types tidy ## run everything that must hold before a merge
+# Where CI is set nothing may be skipped for want of a tool: the fault tests fail instead.
+ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
+ci: lint types tidy faults ## run everything that must hold before a merge
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy $(ARGS)
+
+faults: ## install what the fault tests use (strace, by Debian's packages, as root), or say what is missing
+	@command -v strace >/dev/null && command -v mount >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace mount; } || \
+	  echo "strace or mount is missing: the tests that make a disk fail will skip (or fail, where CI is set)"
 
 bench: $(INSTALLED) ## measure; docs/benchmarks.md tells what and how
 	$(BIN)/python -m benchmarks $(ARGS)
