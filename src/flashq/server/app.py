@@ -29,7 +29,7 @@ from flashq.errors import StorageError
 from flashq.model import Instant
 from flashq.security.tokens import Tokens
 from flashq.server import clock
-from flashq.server.runtime import Runtime
+from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import storage_for
@@ -154,7 +154,7 @@ class Server:
                 self._storage.close()
         except StorageError as error:
             log.error("storage could not be closed cleanly: %s", error)  # noqa: TRY400  # one line, no traceback
-            self.exit_code = self.exit_code or 74
+            self.exit_code = self.exit_code or EXIT_STORAGE
         self._storage = self._writer = None
 
     def _connection(self) -> LineConnection:
