@@ -283,13 +283,15 @@ def _readable(process: "subprocess.Popen[bytes]") -> bool:
     return bool(select.select([process.stdout], [], [], 0.02)[0])
 
 
+@pytest.mark.parametrize("unbuffered", ["1", ""])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk(url: str) -> None:
-    """An answer that cannot be written is an error and not a success."""
+def test_a_full_disk(url: str, unbuffered: str) -> None:
+    """An answer that cannot be written is an error and not a success, whether it fails at once or at the end."""
     for arguments in (["stats"], ["stats", "--json"], ["--help"]):
         with Path("/dev/full").open("wb") as full:
             command = [*FLASHQ, "--url", url, *arguments]
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30)
+            environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30, env=environment)
         assert done.returncode == exits.FAILED
         assert done.stderr.count(b"\n") == 1
         assert b"No space left" in done.stderr

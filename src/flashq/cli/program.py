@@ -19,6 +19,7 @@ from flashq.cli.jobs import jobs, pull
 from flashq.cli.push import push
 from flashq.cli.queues import queues
 from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
+from flashq.cli.show import give_up_output
 from flashq.cli.watch import events, metrics, ping, stats, workers
 from flashq.errors import FlashQError
 
@@ -56,6 +57,8 @@ class Program(Noun):
             sys.stdout.flush()
         except (click.ClickException, click.Abort, FlashQError, OSError, UnicodeError) as error:
             code = _tell(wishes, error)
+            if isinstance(error, OSError):
+                give_up_output()
         sys.exit(code if isinstance(code, int) else exits.OK)
 
 

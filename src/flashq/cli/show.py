@@ -9,6 +9,7 @@ JSON is written as UTF-8 whatever the terminal's encoding. Tables are drawn by r
 looks; without it, and into files, they are plain columns.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -184,6 +185,14 @@ class Show:
             line = f"\r{line}"  # over the ^C that a terminal may have written there
         with suppress(OSError):  # nobody is left to be told
             print(_encodable(line, sys.stderr), file=sys.stderr, flush=True)
+
+
+def give_up_output() -> None:
+    """Output cannot be written, and that has been said: let the interpreter not find out again while it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def members(thing: object, *, less: Sequence[str] = ()) -> dict[str, object]:
