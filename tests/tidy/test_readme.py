@@ -74,10 +74,10 @@ def test_the_second_program(port: int) -> None:
     assert _run([sys.executable, "-W", "error", "-c", PROGRAMS[1]], port) == "1000 done\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands(command: str, port: int) -> None:
-    """Each command line works when it is pasted into a shell."""
-    pasted = re.sub(r"^python3", sys.executable, command).replace(".venv/bin/flashq", f"{sys.executable} -m flashq")
-    printed = _run(["bash", "-c", pasted.replace("6789", str(port))], port)
-    if "socket" in command:
-        assert re.fullmatch(r'\{"ok":true,"id":\d+\}\n\n', printed)
+def test_the_commands(port: int) -> None:
+    """The command lines work when they are pasted into a shell one after the other: the pull needs the push."""
+    for command in COMMANDS:
+        pasted = re.sub(r"^python3", sys.executable, command).replace(".venv/bin/flashq", f"{sys.executable} -m flashq")
+        printed = _run(["bash", "-c", pasted.replace("6789", str(port))], port)
+        if "socket" in command:
+            assert re.fullmatch(r'\{"ok":true,"id":\d+\}\n\n', printed)
