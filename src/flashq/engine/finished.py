@@ -10,8 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-KEEP_DROPPED: Final = 50_000
-"""Ids remembered as cancelled, expired or purged, so that a child pushed later does not take them for completed."""
+from flashq.engine.records import KEEP_DROPPED
 
 _BATCH: Final = 1_024
 """Jobs that are kept together, so that most of them come and go by slices."""

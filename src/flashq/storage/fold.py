@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct, structs
 
 from flashq.engine.records import (
+    KEEP_DROPPED,
     Added,
     Changed,
     Completed,
@@ -45,10 +46,6 @@ from flashq.engine.records import (
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, FAILED
-
-KEEP_DROPPED: Final = 50_000
-"""Ids remembered as cancelled, expired or purged: as many as completed jobs, for the same questions (what became of
-it? may a child still wait for it?) asked equally late."""
 
 _SHORT_RUN: Final = 16
 """Jobs of a batch up to which single rows are cheaper to write than a statement of their own."""

@@ -21,11 +21,11 @@ import apsw
 import msgspec
 from msgspec import structs
 
-from flashq.engine.records import CronRow, JobRow, Pushed, QueueRow, Snapshot
+from flashq.engine.records import KEEP_DROPPED, CronRow, JobRow, Pushed, QueueRow, Snapshot
 from flashq.errors import StorageError
 from flashq.model import WAITING
 from flashq.storage import statements as sql
-from flashq.storage.fold import KEEP_DROPPED, Fold
+from flashq.storage.fold import Fold
 
 SLICE_ROWS: Final = 1_000
 SLICE_BYTES: Final = 1024 * 1024
