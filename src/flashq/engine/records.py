@@ -17,8 +17,8 @@ from flashq.model import WAITING
 Ids = list[int]
 
 KEEP_DROPPED: Final = 50_000
-"""Ids remembered as cancelled, expired or purged, so that a child pushed later does not take them for completed: as many
-as completed jobs, since both are asked about equally late. The engine and storage forget by this one number."""
+"""Ids remembered as cancelled, expired or purged, so that a child pushed later does not take them for completed: as
+many as completed jobs, since both are asked about equally late. The engine and storage forget by this one number."""
 
 
 class JobRow(Struct, array_like=True, gc=False):
