@@ -30,7 +30,7 @@ from figures import Figures
 from msgspec import convert
 from worker import QUEUE, Task
 
-from flashq import FlashQ, Job, JobSpec
+from flashq import FlashQ, JobRecord, JobSpec
 
 try:
     from rich.progress import Progress
@@ -173,13 +173,13 @@ def chunks(things: list[Any], size: int) -> Iterator[list[Any]]:
     return (things[at : at + size] for at in range(0, len(things), size))
 
 
-def follow(queue: FlashQ, report: int, total: int, missing: list[Path], crew: list[Process]) -> list[Job]:
+def follow(queue: FlashQ, report: int, total: int, missing: list[Path], crew: list[Process]) -> list[JobRecord]:
     """Watch until the report is there. Where nothing moves any more because of dead letters, put them right.
 
     Returns:
         The dead letters that there were.
     """
-    letters: list[Job] = []
+    letters: list[JobRecord] = []
     with progress(total) as update:
         while queue.state(report) != "completed":
             stats = queue.stats()
@@ -225,7 +225,7 @@ def progress(total: int) -> Iterator[Callable[[int, str], None]]:
     yield show
 
 
-def print_report(figures: Figures, letters: list[Job]) -> None:
+def print_report(figures: Figures, letters: list[JobRecord]) -> None:
     """What the census found."""
     print(f"\n{figures.files:,} files, {figures.lines:,} lines, {figures.functions:,} functions")
     average = figures.complexity / max(1, figures.functions)

@@ -17,7 +17,7 @@ from types import FrameType
 from figures import Figures, measure, merge
 from msgspec import Struct, convert
 
-from flashq import FlashQ, Job
+from flashq import FlashQ, JobRecord
 
 QUEUE = "census"
 BATCH = 16  # jobs a pull: one round trip for many small files, few enough that no worker sits on work for others
@@ -56,9 +56,9 @@ class Worker:
             self.beat()
         self.queue.bye(self.name)  # what it might still hold goes back at once
 
-    def do_all(self, jobs: list[Job]) -> None:
+    def do_all(self, jobs: list[JobRecord]) -> None:
         """Do some jobs: one ACKB for those that went well, a FAIL each for the others."""
-        done: list[Job] = []
+        done: list[JobRecord] = []
         results: list[Figures] = []
         for job in jobs:
             try:

@@ -20,7 +20,7 @@ from msgspec import Raw, Struct
 
 from flashq.cli.reach import Verb, Wishes
 from flashq.cli.show import Column
-from flashq.client import FlashQ, Job
+from flashq.client import FlashQ, JobRecord
 from flashq.protocol.limits import MAX_BATCH
 
 PIPELINE: Final = 1_000
@@ -100,7 +100,7 @@ def machine() -> str:
 def _stages(q: FlashQ, queue: str, payload: Raw, jobs: int, batch: int) -> list[Callable[[], Figure]]:
     """What is measured, in order; each stage leaves to the next what it needs."""
     singles = min(jobs, SINGLES)
-    pulled: list[Job] = []
+    pulled: list[JobRecord] = []
     one_by_one = "one by one"
     batches = f"batches of {batch}"
     return [
@@ -137,7 +137,7 @@ def _parts(total: int, size: int) -> list[int]:
     return [min(size, total - at) for at in range(0, total, size)]
 
 
-def _take(jobs: list[Job], count: int) -> list[Job]:
+def _take(jobs: list[JobRecord], count: int) -> list[JobRecord]:
     taken = jobs[-count:]
     del jobs[-count:]
     return taken

@@ -8,7 +8,7 @@ from msgspec import Raw
 from flashq.cli.payloads import Json
 from flashq.cli.reach import Nothing, Noun, Verb, Wishes
 from flashq.cli.show import NO_VALUE, Show, duration, moment
-from flashq.client import FlashQ, Job
+from flashq.client import FlashQ, JobRecord
 from flashq.errors import NotActive, NotFound
 from flashq.protocol.limits import MAX_BATCH, MAX_DURATION_MS, MAX_ID
 
@@ -46,7 +46,7 @@ def pull(wishes: Wishes, queue: str, count: int | None, timeout: int, *, ack: bo
             _ack_all(q, jobs)
 
 
-def _show_pulled(show: Show, jobs: list[Job], *, alone: bool) -> None:
+def _show_pulled(show: Show, jobs: list[JobRecord], *, alone: bool) -> None:
     if show.as_json:
         show.document((jobs[0] if jobs else None) if alone else jobs)
         return
@@ -56,13 +56,13 @@ def _show_pulled(show: Show, jobs: list[Job], *, alone: bool) -> None:
             show.text("")
 
 
-def _ack_all(q: FlashQ, jobs: list[Job]) -> None:
+def _ack_all(q: FlashQ, jobs: list[JobRecord]) -> None:
     acked = q.ack_batch(jobs)
     if acked.count != len(jobs):
         raise NotActive(f"only {acked.count} of {len(jobs)} jobs were completed: the others had gone meanwhile")
 
 
-def _facts(job: Job) -> dict[str, object]:
+def _facts(job: JobRecord) -> dict[str, object]:
     """What there is to know about a job; what was not set is left out."""
     facts: dict[str, object] = {
         "queue": job.queue,

@@ -7,7 +7,7 @@ errors and the words of `flashq.model` with the server and knows nothing else of
 from flashq.client.async_client import AsyncBatch, AsyncFlashQ, AsyncSubscription
 from flashq.client.encoding import JobSpec
 from flashq.client.pipeline import Unreachable
-from flashq.client.results import AckedBatch, Cron, Event, Job, JobProgress, Pending, PushedIds
+from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, Pending, PushedIds
 from flashq.client.sync_client import Batch, FlashQ, Subscription
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "Cron",
     "Event",
     "FlashQ",
-    "Job",
     "JobProgress",
+    "JobRecord",
     "JobSpec",
     "Pending",
     "PushedIds",

@@ -22,7 +22,7 @@ from flashq.client.batch import Collected
 from flashq.client.calls import Call
 from flashq.client.encoding import Pull, PullBatch, encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
-from flashq.client.results import AckedBatch, Cron, Event, Job, JobProgress, PushedIds, read_event
+from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
 
@@ -241,7 +241,7 @@ class AsyncFlashQ:
         call = calls.push_batch(queue, jobs)
         return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
 
-    async def pull(self, queue: str, timeout: int | None = None) -> Job | None:
+    async def pull(self, queue: str, timeout: int | None = None) -> JobRecord | None:
         """Take one job; it is yours until you `ack` or `fail` it or its lease ends.
 
         Args:
@@ -253,7 +253,7 @@ class AsyncFlashQ:
         """
         return await self._wait(calls.pull(queue, timeout), timeout)
 
-    async def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[Job]:
+    async def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[JobRecord]:
         """Take up to ``count`` jobs: waits for the first, then takes what is there.
 
         Args:
@@ -266,7 +266,7 @@ class AsyncFlashQ:
         """
         return await self._wait(calls.pull_batch(queue, count, timeout), timeout)
 
-    async def ack(self, job: Job | int, result: object = None, *, token: str | None = None) -> None:
+    async def ack(self, job: JobRecord | int, result: object = None, *, token: str | None = None) -> None:
         """The attempt succeeded.
 
         Args:
@@ -282,7 +282,11 @@ class AsyncFlashQ:
         await self._do(calls.ack(job, result, token=token))
 
     async def ack_batch(
-        self, jobs: Iterable[Job | int], results: Sequence[object] | None = None, *, tokens: Sequence[str] | None = None
+        self,
+        jobs: Iterable[JobRecord | int],
+        results: Sequence[object] | None = None,
+        *,
+        tokens: Sequence[str] | None = None,
     ) -> AckedBatch:
         """Many attempts succeeded; jobs that are not there any more are skipped.
 
@@ -299,7 +303,7 @@ class AsyncFlashQ:
         """
         return await self._do(calls.ack_batch(jobs, results, tokens=tokens))
 
-    async def fail(self, job: Job | int, error: str | None = None, *, token: str | None = None) -> None:
+    async def fail(self, job: JobRecord | int, error: str | None = None, *, token: str | None = None) -> None:
         """The attempt failed: the job is tried again after its backoff, or goes to the dead letters.
 
         Args:
@@ -313,7 +317,7 @@ class AsyncFlashQ:
         await self._do(calls.fail(job, error, token=token))
 
     async def progress(
-        self, job: Job | int, percent: int, message: str | None = None, *, token: str | None = None
+        self, job: JobRecord | int, percent: int, message: str | None = None, *, token: str | None = None
     ) -> None:
         """Say how far the attempt is; this also renews its lease.
 
@@ -325,7 +329,7 @@ class AsyncFlashQ:
         """
         await self._do(calls.progress(job, percent, message, token=token))
 
-    async def heartbeat(self, job: Job | int, *, token: str | None = None) -> None:
+    async def heartbeat(self, job: JobRecord | int, *, token: str | None = None) -> None:
         """Say that the attempt still runs: renews its lease.
 
         Args:
@@ -334,7 +338,7 @@ class AsyncFlashQ:
         """
         await self._do(calls.heartbeat(job, token=token))
 
-    async def cancel(self, job: Job | int) -> None:
+    async def cancel(self, job: JobRecord | int) -> None:
         """Take back a job that has not finished.
 
         Raises:
@@ -343,23 +347,23 @@ class AsyncFlashQ:
         """
         await self._do(calls.cancel(job))
 
-    async def result(self, job: Job | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
+    async def result(self, job: JobRecord | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
         """What the job returned; None also if it is not known (any more)."""
         return await self._do(calls.result(job))
 
-    async def job(self, id: int) -> Job | None:
+    async def job(self, id: int) -> JobRecord | None:
         """The job, with its ``state``; None if it is not known (any more)."""
         return await self._do(calls.job(id))
 
-    async def job_by_custom_id(self, job_id: str) -> Job | None:
+    async def job_by_custom_id(self, job_id: str) -> JobRecord | None:
         """The job that was pushed with this ``job_id``; None if it is not known (any more)."""
         return await self._do(calls.job_by_custom_id(job_id))
 
-    async def state(self, job: Job | int) -> str:
+    async def state(self, job: JobRecord | int) -> str:
         """One of waiting, delayed, active, completed, failed, waiting-children, unknown."""
         return await self._do(calls.state(job))
 
-    async def get_progress(self, job: Job | int) -> JobProgress:
+    async def get_progress(self, job: JobRecord | int) -> JobProgress:
         """How far the job is.
 
         Raises:
@@ -369,7 +373,7 @@ class AsyncFlashQ:
 
     # --- dead letters ---
 
-    async def dead_letters(self, queue: str, count: int = 100) -> list[Job]:
+    async def dead_letters(self, queue: str, count: int = 100) -> list[JobRecord]:
         """Jobs that are out of attempts, oldest first; ``progress_msg`` holds the last error."""
         return await self._do(calls.dead_letters(queue, count))
 

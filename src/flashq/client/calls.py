@@ -17,7 +17,7 @@ from msgspec import DecodeError, Raw, Struct, json, structs
 from flashq import model
 from flashq.client import encoding
 from flashq.client.encoding import JobSpec
-from flashq.client.results import AckedBatch, Cron, Job, JobProgress, PushedIds
+from flashq.client.results import AckedBatch, Cron, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
 from flashq.protocol import replies, requests
@@ -104,15 +104,15 @@ def _reader(reply: type[R], pick: Callable[[R], T]) -> Callable[[bytes], T]:
 
 
 class _Pulled(Struct, gc=False):
-    job: Job | None
+    job: JobRecord | None
 
 
 class _PulledBatch(Struct, gc=False):
-    jobs: list[Job]
+    jobs: list[JobRecord]
 
 
 class _Found(Struct, gc=False):
-    job: Job | None
+    job: JobRecord | None
     state: str
 
 
@@ -128,13 +128,13 @@ class _Crons(Struct, gc=False):
     crons: list[Cron]
 
 
-def _found(reply: _Found) -> Job | None:
+def _found(reply: _Found) -> JobRecord | None:
     if reply.job is not None:
         reply.job.state = reply.state
     return reply.job
 
 
-def _dead(reply: _PulledBatch) -> list[Job]:
+def _dead(reply: _PulledBatch) -> list[JobRecord]:
     for job in reply.jobs:
         job.state = "failed"
     return reply.jobs
@@ -170,9 +170,9 @@ _read_workers = _reader(replies.WorkersReply, lambda reply: reply.workers)
 # --- jobs ------------------------------------------------------------------------------------------------------
 
 
-def _id_and_token(job: Job | int, token: str | None) -> tuple[int, str | None]:
+def _id_and_token(job: JobRecord | int, token: str | None) -> tuple[int, str | None]:
     """A pulled job brings the token of its attempt along; a bare id has only the one that was given."""
-    if isinstance(job, Job):
+    if isinstance(job, JobRecord):
         return job.id, job.token if token is None else token
     return job, token
 
@@ -245,24 +245,24 @@ def signed(call: Call[T], job_ids: Iterator[str]) -> Call[T]:
     return Call(request, call.read, True)
 
 
-def pull(queue: str, timeout: int | None) -> Call[Job | None]:
+def pull(queue: str, timeout: int | None) -> Call[JobRecord | None]:
     """PULL: take one job; waits ``timeout`` ms for one (None: for ever), then gives None."""
     return Call(encoding.Pull(queue=queue, timeout=timeout), read_pulled, True)
 
 
-def pull_batch(queue: str, count: int, timeout: int | None) -> Call[list[Job]]:
+def pull_batch(queue: str, count: int, timeout: int | None) -> Call[list[JobRecord]]:
     """PULLB: take up to ``count`` jobs; waits ``timeout`` ms for the first (None: for ever)."""
     return Call(encoding.PullBatch(queue=queue, count=count, timeout=timeout), read_pulled_batch, True)
 
 
-def ack(job: Job | int, result: object = None, *, token: str | None = None) -> Call[None]:
+def ack(job: JobRecord | int, result: object = None, *, token: str | None = None) -> Call[None]:
     """ACK: the attempt succeeded, with what result."""
     id, token = _id_and_token(job, token)
     return Call(encoding.Ack(id=id, result=result, token=token), read_ok, token is not None)
 
 
 def ack_batch(
-    jobs: Iterable[Job | int], results: Sequence[object] | None = None, *, tokens: Sequence[str] | None = None
+    jobs: Iterable[JobRecord | int], results: Sequence[object] | None = None, *, tokens: Sequence[str] | None = None
 ) -> Call[AckedBatch]:
     """ACKB: many attempts succeeded; ``results`` and ``tokens`` are aligned with ``jobs``.
 
@@ -270,7 +270,7 @@ def ack_batch(
         BadRequest: some of the jobs have a token and some have not, or the lengths differ.
     """
     listed = list(jobs)
-    ids = [job.id if isinstance(job, Job) else job for job in listed]
+    ids = [job.id if isinstance(job, JobRecord) else job for job in listed]
     if tokens is None:
         tokens = _tokens_of(listed)
     for name, aligned in (("results", results), ("tokens", tokens)):
@@ -284,9 +284,9 @@ def ack_batch(
     return Call(request, _read_acked_batch)
 
 
-def _tokens_of(jobs: list[Job | int]) -> list[str] | None:
+def _tokens_of(jobs: list[JobRecord | int]) -> list[str] | None:
     """The tokens of all jobs, None if none has one. A mixture has no form on the wire and is likely a slip."""
-    tokens = [job.token for job in jobs if isinstance(job, Job) and job.token is not None]
+    tokens = [job.token for job in jobs if isinstance(job, JobRecord) and job.token is not None]
     if not tokens:
         return None
     if len(tokens) != len(jobs):
@@ -294,55 +294,55 @@ def _tokens_of(jobs: list[Job | int]) -> list[str] | None:
     return tokens
 
 
-def fail(job: Job | int, error: str | None = None, *, token: str | None = None) -> Call[None]:
+def fail(job: JobRecord | int, error: str | None = None, *, token: str | None = None) -> Call[None]:
     """FAIL: the attempt failed, why."""
     id, token = _id_and_token(job, token)
     return Call(encoding.Fail(id=id, error=error, token=token), read_ok)
 
 
-def progress(job: Job | int, percent: int, message: str | None = None, *, token: str | None = None) -> Call[None]:
+def progress(job: JobRecord | int, percent: int, message: str | None = None, *, token: str | None = None) -> Call[None]:
     """PROGRESS: how far the attempt is; renews its lease."""
     id, token = _id_and_token(job, token)
     request = encoding.Progress(id=id, progress=percent, message=message, token=token)
     return Call(request, read_ok, token is not None)
 
 
-def heartbeat(job: Job | int, *, token: str | None = None) -> Call[None]:
+def heartbeat(job: JobRecord | int, *, token: str | None = None) -> Call[None]:
     """HEARTBEAT: the attempt still runs; renews its lease."""
     id, token = _id_and_token(job, token)
     return Call(requests.Heartbeat(id=id, token=token), read_ok, token is not None)
 
 
-def cancel(job: Job | int) -> Call[None]:
+def cancel(job: JobRecord | int) -> Call[None]:
     """CANCEL: take back a job that has not finished."""
     return Call(requests.Cancel(id=_id_of(job)), read_ok)
 
 
-def _id_of(job: Job | int) -> int:
-    return job.id if isinstance(job, Job) else job
+def _id_of(job: JobRecord | int) -> int:
+    return job.id if isinstance(job, JobRecord) else job
 
 
-def result(job: Job | int) -> Call[Any]:
+def result(job: JobRecord | int) -> Call[Any]:
     """GETRESULT: what the job returned; None also when it is not known (any more)."""
     return Call(requests.GetResult(id=_id_of(job)), _read_result, True)
 
 
-def job(id: int) -> Call[Job | None]:
+def job(id: int) -> Call[JobRecord | None]:
     """GETJOB: the job with its state; None if it is not known (any more)."""
     return Call(requests.GetJob(id=id), _read_found, True)
 
 
-def job_by_custom_id(job_id: str) -> Call[Job | None]:
+def job_by_custom_id(job_id: str) -> Call[JobRecord | None]:
     """GETJOBBYCUSTOMID: the job that was pushed with this ``job_id``."""
     return Call(requests.GetJobByCustomId(job_id=job_id), _read_found, True)
 
 
-def state(job: Job | int) -> Call[str]:
+def state(job: JobRecord | int) -> Call[str]:
     """GETSTATE: waiting, delayed, active, completed, failed, waiting-children or unknown."""
     return Call(requests.GetState(id=_id_of(job)), _read_state, True)
 
 
-def get_progress(job: Job | int) -> Call[JobProgress]:
+def get_progress(job: JobRecord | int) -> Call[JobProgress]:
     """GETPROGRESS: how far the job is."""
     return Call(requests.GetProgress(id=_id_of(job)), _read_progress, True)
 
@@ -350,7 +350,7 @@ def get_progress(job: Job | int) -> Call[JobProgress]:
 # --- dead letters ----------------------------------------------------------------------------------------------
 
 
-def dead_letters(queue: str, count: int = 100) -> Call[list[Job]]:
+def dead_letters(queue: str, count: int = 100) -> Call[list[JobRecord]]:
     """DLQ: the queue's dead letters, oldest first."""
     return Call(requests.DeadLetters(queue=queue, count=count), _read_dead, True)
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from flashq.client import calls
-from flashq.client.results import Job
+from flashq.client.results import JobRecord
 from flashq.errors import FlashQError
 from flashq.protocol.requests import PullBatch
 
@@ -111,7 +111,7 @@ class Orphans:
             del self._left[key]
 
 
-def _jobs_in(key: PullKey, answer: "asyncio.Future[bytes]") -> list[Job]:
+def _jobs_in(key: PullKey, answer: "asyncio.Future[bytes]") -> list[JobRecord]:
     """The jobs of an answer that has come; an error holds none."""
     if answer.cancelled() or answer.exception() is not None:
         return []

@@ -14,7 +14,7 @@ from flashq.errors import FlashQError
 T = TypeVar("T")
 
 
-class Job(Struct, dict=True):
+class JobRecord(Struct, dict=True):
     """One job. Times are milliseconds since the Unix epoch, durations milliseconds; 0 means never or none.
 
     Attributes:

@@ -21,7 +21,7 @@ from flashq.client.batch import Collected
 from flashq.client.calls import Call
 from flashq.client.encoding import Pull, PullBatch, encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
-from flashq.client.results import AckedBatch, Cron, Event, Job, JobProgress, PushedIds, read_event
+from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.client.sync_connection import SyncConnection, Wire
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
@@ -241,7 +241,7 @@ class FlashQ:
         call = calls.push_batch(queue, jobs)
         return self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
 
-    def pull(self, queue: str, timeout: int | None = None) -> Job | None:
+    def pull(self, queue: str, timeout: int | None = None) -> JobRecord | None:
         """Take one job; it is yours until you `ack` or `fail` it or its lease ends.
 
         Args:
@@ -253,7 +253,7 @@ class FlashQ:
         """
         return self._wait(calls.pull(queue, timeout), timeout)
 
-    def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[Job]:
+    def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[JobRecord]:
         """Take up to ``count`` jobs: waits for the first, then takes what is there.
 
         Args:
@@ -266,7 +266,7 @@ class FlashQ:
         """
         return self._wait(calls.pull_batch(queue, count, timeout), timeout)
 
-    def ack(self, job: Job | int, result: object = None, *, token: str | None = None) -> None:
+    def ack(self, job: JobRecord | int, result: object = None, *, token: str | None = None) -> None:
         """The attempt succeeded.
 
         Args:
@@ -282,7 +282,11 @@ class FlashQ:
         self._do(calls.ack(job, result, token=token))
 
     def ack_batch(
-        self, jobs: Iterable[Job | int], results: Sequence[object] | None = None, *, tokens: Sequence[str] | None = None
+        self,
+        jobs: Iterable[JobRecord | int],
+        results: Sequence[object] | None = None,
+        *,
+        tokens: Sequence[str] | None = None,
     ) -> AckedBatch:
         """Many attempts succeeded; jobs that are not there any more are skipped.
 
@@ -299,7 +303,7 @@ class FlashQ:
         """
         return self._do(calls.ack_batch(jobs, results, tokens=tokens))
 
-    def fail(self, job: Job | int, error: str | None = None, *, token: str | None = None) -> None:
+    def fail(self, job: JobRecord | int, error: str | None = None, *, token: str | None = None) -> None:
         """The attempt failed: the job is tried again after its backoff, or goes to the dead letters.
 
         Args:
@@ -312,7 +316,9 @@ class FlashQ:
         """
         self._do(calls.fail(job, error, token=token))
 
-    def progress(self, job: Job | int, percent: int, message: str | None = None, *, token: str | None = None) -> None:
+    def progress(
+        self, job: JobRecord | int, percent: int, message: str | None = None, *, token: str | None = None
+    ) -> None:
         """Say how far the attempt is; this also renews its lease.
 
         Args:
@@ -323,7 +329,7 @@ class FlashQ:
         """
         self._do(calls.progress(job, percent, message, token=token))
 
-    def heartbeat(self, job: Job | int, *, token: str | None = None) -> None:
+    def heartbeat(self, job: JobRecord | int, *, token: str | None = None) -> None:
         """Say that the attempt still runs: renews its lease.
 
         Args:
@@ -332,7 +338,7 @@ class FlashQ:
         """
         self._do(calls.heartbeat(job, token=token))
 
-    def cancel(self, job: Job | int) -> None:
+    def cancel(self, job: JobRecord | int) -> None:
         """Take back a job that has not finished.
 
         Raises:
@@ -341,23 +347,23 @@ class FlashQ:
         """
         self._do(calls.cancel(job))
 
-    def result(self, job: Job | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
+    def result(self, job: JobRecord | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
         """What the job returned; None also if it is not known (any more)."""
         return self._do(calls.result(job))
 
-    def job(self, id: int) -> Job | None:
+    def job(self, id: int) -> JobRecord | None:
         """The job, with its ``state``; None if it is not known (any more)."""
         return self._do(calls.job(id))
 
-    def job_by_custom_id(self, job_id: str) -> Job | None:
+    def job_by_custom_id(self, job_id: str) -> JobRecord | None:
         """The job that was pushed with this ``job_id``; None if it is not known (any more)."""
         return self._do(calls.job_by_custom_id(job_id))
 
-    def state(self, job: Job | int) -> str:
+    def state(self, job: JobRecord | int) -> str:
         """One of waiting, delayed, active, completed, failed, waiting-children, unknown."""
         return self._do(calls.state(job))
 
-    def get_progress(self, job: Job | int) -> JobProgress:
+    def get_progress(self, job: JobRecord | int) -> JobProgress:
         """How far the job is.
 
         Raises:
@@ -367,7 +373,7 @@ class FlashQ:
 
     # --- dead letters ---
 
-    def dead_letters(self, queue: str, count: int = 100) -> list[Job]:
+    def dead_letters(self, queue: str, count: int = 100) -> list[JobRecord]:
         """Jobs that are out of attempts, oldest first; ``progress_msg`` holds the last error."""
         return self._do(calls.dead_letters(queue, count))
 

@@ -10,7 +10,7 @@ from msgspec import Raw
 from flashq.client import calls
 from flashq.client.calls import Call
 from flashq.client.encoding import JobSpec, encode
-from flashq.client.results import Job
+from flashq.client.results import JobRecord
 from flashq.errors import (
     BY_CODE,
     BadRequest,
@@ -82,7 +82,7 @@ WORKER = {
     "processed": 0,
     "failed": 0,
 }
-PULLED = Job(id=3, queue="q", payload=Raw(b"{}"), token="t")
+PULLED = JobRecord(id=3, queue="q", payload=Raw(b"{}"), token="t")
 
 
 def sent(call: Call[Any]) -> dict[str, Any]:

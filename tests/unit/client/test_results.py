@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from flashq.client.results import Event, Job, Pending, PushedIds, read_event
+from flashq.client.results import Event, JobRecord, Pending, PushedIds, read_event
 from flashq.errors import FlashQError, NotFound
 
 
@@ -17,9 +17,9 @@ class Mail:
     to: str
 
 
-def job(data: str) -> Job:
+def job(data: str) -> JobRecord:
     """A pulled job with this payload."""
-    return msgspec.json.decode(b'{"id":1,"queue":"q","data":%s,"token":"t"}' % data.encode(), type=Job)
+    return msgspec.json.decode(b'{"id":1,"queue":"q","data":%s,"token":"t"}' % data.encode(), type=JobRecord)
 
 
 def test_the_payload_is_decoded_once() -> None:
@@ -43,7 +43,7 @@ def test_the_payload_as_a_type() -> None:
 
 def test_old_servers_say_less() -> None:
     """Members that a server does not send have their quiet defaults."""
-    seen = msgspec.json.decode(b'{"id":1,"queue":"q","data":null}', type=Job)
+    seen = msgspec.json.decode(b'{"id":1,"queue":"q","data":null}', type=JobRecord)
     assert (seen.token, seen.tags, seen.data) == (None, [], None)
 
 
