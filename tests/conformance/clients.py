@@ -232,6 +232,31 @@ async def progress(client: Any, queue: str) -> None:
 
 
 @case
+async def failing_in_ones_own_way(client: Any, queue: str) -> None:
+    """A failure says when the job is tried again, or that it never is."""
+    id = await client.push(queue, 1, backoff=60_000)
+    await client.fail(await pulled(client, queue), "busy", delay=5)
+    job = await pulled(client, queue)
+    assert (job.id, job.attempts, job.progress_msg) == (id, 1, "busy")
+    await client.fail(job, "no use", dead=True)
+    assert [(letter.id, letter.attempts) for letter in await client.dead_letters(queue)] == [(id, 2)]
+
+
+@case
+async def giving_back(client: Any, queue: str) -> None:
+    """A released job runs again, at once or later, and no attempt is counted; the old token is stale."""
+    id = await client.push(queue, 1, max_attempts=1)
+    job = await pulled(client, queue)
+    await client.release(job)
+    with pytest.raises(StaleAttempt):
+        await client.release(job)
+    job = await pulled(client, queue)
+    await client.release(job, delay=60_000)
+    assert await client.state(id) == "delayed"
+    assert (await client.job(id)).attempts == 0
+
+
+@case
 async def ids_of_ones_own(client: Any, queue: str) -> None:
     """A push with a job_id is the same push however often it is sent, and is found by it."""
     mine = f"{queue}-mine"
@@ -402,3 +427,8 @@ async def workers(client: Any, queue: str) -> None:
     assert (again.id, again.attempts) == (job.id, 0)
     with pytest.raises(StaleAttempt):
         await client.ack(job)
+    await client.release(again)
+    await client.hello(queue)
+    await pulled(client, queue)
+    await client.bye(queue, error="killed")
+    assert (await client.job(job.id)).progress_msg == "killed"

@@ -346,6 +346,53 @@ def test_fail_waits_before_the_retry(door: Door, client: LineClient) -> None:
     assert job["started_at"] >= job["run_at"] >= before + 80
 
 
+def test_fail_with_a_delay_of_its_own(door: Door, client: LineClient) -> None:
+    """The delay replaces the backoff of this retry; the attempt is counted as ever."""
+    id, token = active(client, door.queue, backoff=DAY_MS)
+    before = now_ms()
+    client.ok("FAIL", id=id, token=token, delay=50)
+    job = client.ok("PULL", queue=door.queue, timeout=5_000)["job"]
+    assert (job["id"], job["attempts"], job["backoff"]) == (id, 1, DAY_MS)
+    assert job["run_at"] >= before + 50
+    client.ok("FAIL", id=id, token=job["token"], delay=0)
+    assert pulled(client, door.queue)["attempts"] == 2
+
+
+def test_fail_for_good(door: Door, client: LineClient) -> None:
+    """``dead`` leads to the dead letters although attempts are left."""
+    id, token = active(client, door.queue, max_attempts=0)
+    assert client.ask("FAIL", id=id, token=token, error="no use", dead=True) == {"ok": True}
+    (letter,) = client.ok("DLQ", queue=door.queue)["jobs"]
+    assert (letter["id"], letter["attempts"], letter["progress_msg"]) == (id, 1, "no use")
+
+
+def test_release(door: Door, client: LineClient) -> None:
+    """An attempt given up is not counted, its token is stale, and the job stands at the head of its line."""
+    id, token = active(client, door.queue, max_attempts=1, unique_key="held")
+    client.ok("PUSH", queue=door.queue, data=None)
+    assert client.ask("RELEASE", id=id, token=token) == {"ok": True}
+    assert client.refused("ACK", id=id, token=token)[0] == "stale_attempt"
+    assert client.refused("PUSH", queue=door.queue, data=0, unique_key="held")[0] == "duplicate"
+    job = pulled(client, door.queue)
+    assert (job["id"], job["attempts"]) == (id, 0)
+
+
+def test_release_for_later(door: Door, client: LineClient) -> None:
+    """With a delay the job is put off for so long, and its slot is free at once."""
+    client.ok("SETCONCURRENCY", queue=door.queue, limit=1)
+    id, token = active(client, door.queue)
+    other = client.ok("PUSH", queue=door.queue, data=None)["id"]
+    before = now_ms()
+    client.ok("RELEASE", id=id, token=token, delay=80)
+    assert client.ok("GETSTATE", id=id)["state"] == "delayed"
+    next_one = pulled(client, door.queue)
+    assert next_one["id"] == other
+    client.ok("ACK", id=other, token=next_one["token"])
+    job = client.ok("PULL", queue=door.queue, timeout=5_000)["job"]
+    assert (job["id"], job["attempts"]) == (id, 0)
+    assert job["run_at"] >= before + 80
+
+
 def test_stale_attempts(door: Door, client: LineClient) -> None:
     """Whoever holds an old token can change nothing."""
     id, old = active(client, door.queue, backoff=0)
@@ -353,7 +400,7 @@ def test_stale_attempts(door: Door, client: LineClient) -> None:
     fresh = pulled(client, door.queue)["token"]
     stale = ("stale_attempt", f"Stale attempt for job {id}")
     for token in (old, "nonsense", ""):
-        for cmd in ("ACK", "FAIL", "HEARTBEAT"):
+        for cmd in ("ACK", "FAIL", "RELEASE", "HEARTBEAT"):
             assert client.refused(cmd, id=id, token=token) == stale
         assert client.refused("PROGRESS", id=id, progress=1, token=token) == stale
     assert client.ok("GETSTATE", id=id)["state"] == "active"
@@ -374,6 +421,7 @@ UNKNOWN_JOB = 2**53 - 1
     [
         ("ACK", {}, "not_found", "Job {} not found"),
         ("FAIL", {}, "not_found", "Job {} not found"),
+        ("RELEASE", {"delay": 5}, "not_found", "Job {} not found"),
         ("CANCEL", {}, "not_found", "Job {} not found"),
         ("GETPROGRESS", {}, "not_found", "Job {} not found"),
         ("HEARTBEAT", {}, "not_found", "Job {} not found"),
@@ -386,7 +434,7 @@ def test_a_job_that_is_not_there(client: LineClient, cmd: str, members: dict[str
     assert client.refused(cmd, id=0, **members) == (code, text.format(0))
 
 
-@pytest.mark.parametrize("cmd", ["ACK", "FAIL"])
+@pytest.mark.parametrize("cmd", ["ACK", "FAIL", "RELEASE"])
 def test_a_job_that_is_not_active(door: Door, client: LineClient, cmd: str) -> None:
     """The text is that of a missing job, for old clients; the code tells the truth."""
     id = client.ok("PUSH", queue=door.queue, data=0)["id"]
@@ -747,6 +795,17 @@ def test_workers(door: Door, client: LineClient) -> None:
     assert (job["id"], job["attempts"]) == (jobs[2]["id"], 0)
 
 
+def test_a_worker_that_died(door: Door, client: LineClient) -> None:
+    """A leave with an error ends what the worker held as failed, with that text."""
+    name = door.name("worker")
+    client.ok("HELLO", worker=name)
+    id, _ = active(client, door.queue, max_attempts=1)
+    assert client.ask("BYE", worker=name, error="killed by signal 9") == {"ok": True}
+    assert workers_named(client, name) == []
+    (letter,) = client.ok("DLQ", queue=door.queue)["jobs"]
+    assert (letter["id"], letter["attempts"], letter["progress_msg"]) == (id, 1, "killed by signal 9")
+
+
 @pytest.mark.parametrize("cmd", ["BEAT", "BYE"])
 def test_a_worker_that_is_not_there(client: LineClient, cmd: str) -> None:
     """Whoever was given up is told, so that it says hello again."""
@@ -960,7 +1019,18 @@ def test_long_messages_are_cut(door: Door, client: LineClient) -> None:
 
 # --- every member of every command, mistyped or missing ---
 
-ID_COMMANDS = ("ACK", "FAIL", "GETRESULT", "GETJOB", "GETSTATE", "CANCEL", "PROGRESS", "GETPROGRESS", "HEARTBEAT")
+ID_COMMANDS = (
+    "ACK",
+    "FAIL",
+    "RELEASE",
+    "GETRESULT",
+    "GETJOB",
+    "GETSTATE",
+    "CANCEL",
+    "PROGRESS",
+    "GETPROGRESS",
+    "HEARTBEAT",
+)
 NUMBERS_WRONG: list[Any] = [1.0, "1", True, -1, 2**53, 1e300, [1], {}, None]
 TEXTS_WRONG: list[Any] = [1, True, ["a"], {}, None]
 
@@ -993,9 +1063,11 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("ACKB", [{"ids": [1], "results": v} for v in ("t", 1, {})]),
     *(
         (cmd, [{"id": 1, "progress": 1, "token": v} for v in (1, [], True)])
-        for cmd in ("ACK", "FAIL", "HEARTBEAT", "PROGRESS")
+        for cmd in ("ACK", "FAIL", "RELEASE", "HEARTBEAT", "PROGRESS")
     ),
     ("FAIL", [{"id": 1, "error": v} for v in (1, [], {})]),
+    ("FAIL", [{"id": 1, "dead": v} for v in (1, "true", None)]),
+    *((cmd, [{"id": 1, "delay": v} for v in (1.5, "1", -1, 10 * 365 * DAY_MS + 1)]) for cmd in ("FAIL", "RELEASE")),
     ("GETJOBBYCUSTOMID", wrong({"job_id": "x"}, "job_id", TEXTS_WRONG)),
     ("DLQ", [{"queue": "q", "count": v} for v in (1.0, "1", -1, 2**32)]),
     ("RETRYDLQ", [{"queue": "q", "id": v} for v in (1.0, "1", -1)]),
@@ -1012,6 +1084,7 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("HELLO", [{"worker": "w", "queues": v} for v in ("q", None, [1])]),
     ("BEAT", wrong({"worker": "w"}, "worker", TEXTS_WRONG)),
     ("BYE", wrong({"worker": "w"}, "worker", TEXTS_WRONG)),
+    ("BYE", [{"worker": "w", "error": v} for v in (1, [], True)]),
 ]  # fmt: skip
 
 

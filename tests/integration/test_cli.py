@@ -335,6 +335,27 @@ def test_nothing_there(said: Said, arguments: list[str | int], url: str) -> None
     assert "not found" in result.stderr
 
 
+def test_fail_for_later_or_for_good(said: Said, told: Told, client: FlashQ, queue: str) -> None:
+    """The one who fails a job may say when it is tried again, or that it never is."""
+    id = client.push(queue, {"n": 1}, backoff=0)
+    client.pull(queue)
+    assert said("jobs", "fail", id, "busy", "--delay", 60_000) == f"job {id} failed, now delayed\n"
+    id = client.push(queue, {"n": 2})
+    client.pull(queue)
+    assert "either --delay or --dead" in said("jobs", "fail", id, "--dead", "--delay", 1, code=exits.USAGE)
+    assert told("jobs", "fail", id, "--dead") == {"id": id, "state": "failed"}
+
+
+def test_release(said: Said, told: Told, client: FlashQ, queue: str) -> None:
+    """A pulled job goes back, at once or for later, and its attempt is not counted."""
+    id = client.push(queue, {"n": 1})
+    client.pull(queue)
+    assert said("jobs", "release", id) == f"job {id} released, now waiting\n"
+    job = told("pull", queue)
+    assert (job["id"], job["attempts"]) == (id, 0)
+    assert told("jobs", "release", id, "--delay", 60_000, "--attempt", job["token"]) == {"id": id, "state": "delayed"}
+
+
 def test_fail_and_dead_letters(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     """A job that fails too often is found among the dead letters, retried, fails again and is purged."""
     id = client.push(queue, {"n": 1}, max_attempts=1)
@@ -360,7 +381,7 @@ def test_a_stale_attempt(told: Told, client: FlashQ, queue: str) -> None:
     assert old.token is not None
     client.fail(old)
     client.pull(queue, 5_000)
-    for verb in (["ack", id], ["fail", id], ["heartbeat", id], ["progress", id, 5]):
+    for verb in (["ack", id], ["fail", id], ["release", id], ["heartbeat", id], ["progress", id, 5]):
         assert told("jobs", *verb, "--attempt", old.token, code=exits.REFUSED)["code"] == "stale_attempt"
 
 

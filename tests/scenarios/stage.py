@@ -13,14 +13,15 @@ The language, a line for each act (durations: 250ms, 5s, 10m, 2h, 3d)::
     leave NAME                              a parked client's connection closes
     ack 1 [by=NAME] [result=JSON]           by=: with the token that NAME got with the job
     ack 1,2,3 [by=NAME]                     a batch
-    fail 1 [by=NAME] [because ...]
+    fail 1 [by=NAME] [delay=5s] [dead=1] [because ...]
+    release 1 [by=NAME] [delay=5s]
     heartbeat 1 [by=NAME] / progress 1 40 [by=NAME] [saying ...] / cancel 1
     state 1 2 3 / job 1 / result 1 / stats / queues / dlq QUEUE / crons / workers
     retry QUEUE [1] / purge QUEUE
     pause QUEUE / resume QUEUE / rate QUEUE 5|none / concurrency QUEUE 5|none
     cron NAME QUEUE [data=JSON] [zone=NAME] [priority=1]: SCHEDULE
     uncron NAME
-    hello NAME / beat NAME / bye NAME
+    hello NAME / beat NAME / bye NAME [because ...]
     watch                                   from now on events are told
     advance 5s                              time passes, what falls due is done
     clock +1h                               somebody sets the wall clock; no time passes
@@ -220,7 +221,14 @@ class Stage:
         act, _, why = rest.partition(" because ")
         words, members = _split(act)
         id = int(words[0])
-        self._ask(requests.Fail(id=id, error=why or None, token=self._token(members, id)))
+        delay, dead = _delay(members), "dead" in members
+        self._ask(requests.Fail(id=id, error=why or None, token=self._token(members, id), delay=delay, dead=dead))
+        self._say(self._where(id))
+
+    def _release(self, rest: str) -> None:
+        words, members = _split(rest)
+        id = int(words[0])
+        self._ask(requests.Release(id=id, token=self._token(members, id), delay=_delay(members)))
         self._say(self._where(id))
 
     def _cancel(self, rest: str) -> None:
@@ -334,7 +342,8 @@ class Stage:
         self._ask(requests.Beat(worker=rest), rest)
 
     def _bye(self, rest: str) -> None:
-        self._ask(requests.Bye(worker=rest), rest)
+        name, _, why = rest.partition(" because ")
+        self._ask(requests.Bye(worker=name, error=why or None), name)
 
     # --- behind the scenes ---
 
@@ -371,6 +380,10 @@ def _member(name: str, value: str) -> Any:
     if name == "tags":
         return value.split(",")
     return value if name in ("key", "job_id") else int(value)
+
+
+def _delay(members: dict[str, str]) -> int | None:
+    return _duration(members["delay"]) if "delay" in members else None
 
 
 def _duration(text: str) -> int:

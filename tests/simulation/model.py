@@ -12,7 +12,8 @@ Decisions where the contract is silent, each of them what a user would expect le
 * What falls due at the same moment: silent workers end first, then attempts, then lives (ttl), then delays, then
   schedules, then refilled buckets; waiting clients give up last.
 * After a restart a line is in the order of (the moment a job became ready, id), whatever was active in between.
-* A job that is handed back goes to the head of its priority.
+* A job that is handed back goes to the head of its priority; one whose attempt is from before a restart, to the place
+  it has had in the line since.
 * A job whose ttl ran out while it was active disappears when its attempt fails, or is buried if that was the last.
 * ``run_at`` is when the job became ready, may become ready, or was buried; ``started_at`` is when the last attempt
   began of which the server remembers the end.
@@ -126,6 +127,8 @@ class Job(Struct, gc=False, eq=False):
     returns: int = 0
     place: tuple[int, int, int] | None = None
     """Where it stands in its queue's line."""
+    home: tuple[int, int, int] | None = None
+    """Where it stood before the one who held it when the server died came back."""
     newest: int = 0
     """Number of the newest delivery of this job to anybody, in any boot."""
     ended: int = 0
@@ -347,7 +350,21 @@ class Model:
         return reply
 
     def _fail(self, r: requests.Fail, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
-        self._end(self._attempt(r.id, r.token, now), _cut(r.error, 8 * 1024), now)
+        self._end(self._attempt(r.id, r.token, now), _cut(r.error, 8 * 1024), now, delay=r.delay, dead=r.dead)
+        return OK
+
+    def _release(self, r: requests.Release, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
+        job = self._attempt(r.id, r.token, now)
+        if not r.delay:
+            self._hand_back([r.id], now)
+        elif _over(job, now):
+            self._drop([job], "expired", now)
+        else:
+            self._stop(job)
+            job.token = None
+            job.run_at = now.wall + r.delay
+            self._delay(job)
+            self._feed(self.queues[job.queue], now)
         return OK
 
     def _get_result(self, r: requests.GetResult, *_: Any) -> replies.Reply:
@@ -580,13 +597,19 @@ class Model:
         worker = self._worker(r.worker)
         worker.gone = True
         del self.workers[worker.name]
+        self.sessions.pop(session, None)
         order = _taken(worker.holds, _flat(hint))
+        if r.error is not None:
+            for id in order:
+                job = self.jobs.get(id)
+                if job is not None and job.state == "active" and job.worker is worker:
+                    self._end(job, _cut(r.error, 8 * 1024), now)
+            return OK
         start = 0
         for end in range(1, len(order) + 1):  # a delivery at a time, as the parked are served after each
             if end == len(order) or self._delivery(order[end]) != self._delivery(order[start]):
                 self._hand_back(order[start:end], now)
                 start = end
-        self.sessions.pop(session, None)
         return OK
 
     def _delivery(self, id: int) -> tuple[int, int]:
@@ -711,7 +734,7 @@ class Model:
         for job in self.jobs.values():
             if job.state == "active":
                 job.state = "waiting"
-                job.token = job.worker = None
+                job.token = job.worker = job.home = None
                 job.began = job.deadline = 0
         for q in self.queues.values():
             q.active = q.millis = 0
@@ -964,6 +987,7 @@ class Model:
         assert job.place is not None
         del q.line[bisect_left(q.line, job.place)]
         q.active += 1
+        job.home = job.place
         self._start(job, now, None)
         job.token = token
         return job
@@ -990,9 +1014,18 @@ class Model:
         job.state = "ended"
         job.ended = job.newest
         job.started = job.began
-        job.worker = None
+        job.worker = job.home = None
 
-    def _end(self, job: Job, error: str | None, now: Instant, *, timed_out: bool = False) -> None:
+    def _end(
+        self,
+        job: Job,
+        error: str | None,
+        now: Instant,
+        *,
+        timed_out: bool = False,
+        delay: int | None = None,
+        dead: bool = False,
+    ) -> None:
         """The attempt failed."""
         if job.worker is not None:
             job.worker.processed += 1
@@ -1004,12 +1037,13 @@ class Model:
         job.message = error
         if timed_out:
             self._tell("timeout", job, now, error=error)
-        if job.max_attempts and job.attempts >= job.max_attempts:
+        if dead or (job.max_attempts and job.attempts >= job.max_attempts):
             self._bury(job, error, now)
         elif _over(job, now):
             self._drop([job], "expired", now)
         else:
-            job.run_at = now.wall + min(job.backoff * 2 ** (job.attempts - 1), MAX_BACKOFF_MS)
+            wait = min(job.backoff * 2 ** (job.attempts - 1), MAX_BACKOFF_MS) if delay is None else delay
+            job.run_at = now.wall + wait
             self._delay_or_ready(job, now)
             self._tell("retrying", job, now, error=error)
         self._feed(q, now)
@@ -1034,11 +1068,12 @@ class Model:
             elif job.returns > self.numbers.max_returns:
                 self._end(job, "Handed back too often", now)
             else:
+                home = job.home
                 self._stop(job)
                 job.token = None
                 job.kept_delayed = False
                 self._front -= 1
-                self._stand(job, self._front)
+                self._stand(job, home[1] if home else self._front)
                 queues[job.queue] = None
         for name in queues:
             self._feed(self.queues[name], now)
@@ -1056,7 +1091,7 @@ class Model:
             q.completed += 1
             self.completions += 1
             self.finished.append(job.id)
-            self._release(job)
+            self._let_go(job)
             result = results.get(job.id)
             if result is not None:
                 self.results[job.id] = result
@@ -1075,7 +1110,7 @@ class Model:
                     self._feed(self.queues[child.queue], now)
         self._feed(q, now)
 
-    def _release(self, job: Job) -> None:
+    def _let_go(self, job: Job) -> None:
         """What a job holds only while it lives."""
         if job.key is not None:
             del self.keys[job.queue, job.key]
@@ -1107,7 +1142,7 @@ class Model:
             q = self.queues[job.queue]
             freed |= job.state == "active"
             self._detach(job, q)
-            self._release(job)
+            self._let_go(job)
             if job.custom is not None:
                 del self.customs[job.custom]
             del self.jobs[job.id]
@@ -1301,6 +1336,7 @@ _RUN: Final[dict[type, Any]] = {
     requests.Ack: Model._ack,
     requests.AckBatch: Model._ack_batch,
     requests.Fail: Model._fail,
+    requests.Release: Model._release,
     requests.GetResult: Model._get_result,
     requests.GetJob: Model._get_job,
     requests.GetJobByCustomId: Model._get_custom,

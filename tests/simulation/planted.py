@@ -429,6 +429,30 @@ def a_returned_job_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ready, "put_front", lambda self, priority, ids: [self.put(priority, id) for id in reversed(ids)])
 
 
+def a_release_counts_as_a_failure(patch: pytest.MonkeyPatch) -> None:
+    """An attempt given up in good order uses one up."""
+    real = Settle.release
+
+    def release(self: Settle, id: int, token: str | None, delay: int, now: Instant) -> None:
+        real(self, id, token, delay, now)
+        if self._jobs.state(id) == DELAYED:
+            self._jobs.extra(id).attempts += 1
+
+    patch.setattr(Settle, "release", release)
+
+
+def a_released_job_is_not_put_off_for_good(patch: pytest.MonkeyPatch) -> None:
+    """That a job was released for later is not journaled: after a restart it runs at once."""
+    real = Settle.release
+
+    def release(self: Settle, id: int, token: str | None, delay: int, now: Instant) -> None:
+        before = len(self._outbox.records)
+        real(self, id, token, delay, now)
+        del self._outbox.records[before:]
+
+    patch.setattr(Settle, "release", release)
+
+
 PLANTED: Final[dict[str, Plant]] = {
     name: plant
     for name, plant in list(globals().items())

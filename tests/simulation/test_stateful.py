@@ -125,10 +125,22 @@ class Story(RuleBasedStateMachine):
         tokens = [token for _, token in several] if fenced else None
         self._call(r.AckBatch(ids=[id for id, _ in several], tokens=tokens))
 
-    @rule(attempt=attempts, fenced=st.booleans(), error=st.sampled_from((None, "boom")))
-    def fail(self, attempt: tuple[int, str], fenced: bool, error: str | None) -> None:
+    @rule(
+        attempt=attempts,
+        fenced=st.booleans(),
+        error=st.sampled_from((None, "boom")),
+        delay=SMALL_MS,
+        dead=st.booleans(),
+    )
+    def fail(self, attempt: tuple[int, str], fenced: bool, error: str | None, delay: int | None, dead: bool) -> None:
         """Not done."""
-        self._call(r.Fail(id=attempt[0], token=attempt[1] if fenced else None, error=error))
+        token = attempt[1] if fenced else None
+        self._call(r.Fail(id=attempt[0], token=token, error=error, delay=delay, dead=dead))
+
+    @rule(attempt=attempts, fenced=st.booleans(), delay=SMALL_MS)
+    def release(self, attempt: tuple[int, str], fenced: bool, delay: int | None) -> None:
+        """Given back."""
+        self._call(r.Release(id=attempt[0], token=attempt[1] if fenced else None, delay=delay))
 
     @rule(attempt=attempts, fenced=st.booleans(), percent=st.sampled_from((None, 0, 50, 200)))
     def still_there(self, attempt: tuple[int, str], fenced: bool, percent: int | None) -> None:
@@ -144,10 +156,10 @@ class Story(RuleBasedStateMachine):
         """A client names itself."""
         self._call(r.Hello(worker=name, queues=["emails"]), self.one if which else self.two)
 
-    @rule(name=st.sampled_from(("w1", "w2")), leaves=st.booleans())
-    def beat_or_leave(self, name: str, leaves: bool) -> None:
+    @rule(name=st.sampled_from(("w1", "w2")), leaves=st.booleans(), error=st.sampled_from((None, "killed")))
+    def beat_or_leave(self, name: str, leaves: bool, error: str | None) -> None:
         """A worker lives, or leaves."""
-        self._call(r.Bye(worker=name) if leaves else r.Beat(worker=name))
+        self._call(r.Bye(worker=name, error=error) if leaves else r.Beat(worker=name))
 
     # --- operators ---
 

@@ -105,7 +105,7 @@ class Plan:
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
             "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "wait": 3.0, "ack": 11.0, "ack_batch": 3.0,
-            "fail": 3.0, "time": 14.0, "turn": 8.0,
+            "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
             "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5,
@@ -299,12 +299,21 @@ class Workload:
         attempt = self._attempt()
         if attempt is not None:
             token = None if self._next() < 0.1 else attempt[1]
-            self._call(r.Fail(id=attempt[0], token=token, error=self._one_of(_TEXTS)))
+            request = r.Fail(id=attempt[0], token=token, error=self._one_of(_TEXTS))
+            if self._next() < 0.3:
+                request.delay, request.dead = self._one_of((None, 0, 3, 700)), self._next() < 0.3
+            self._call(request)
+
+    def _release(self) -> None:
+        attempt = self._attempt()
+        if attempt is not None:
+            token = None if self._next() < 0.1 else attempt[1]
+            self._call(r.Release(id=attempt[0], token=token, delay=self._one_of((None, None, 0, 4, 600))))
 
     def _late_ack(self) -> None:
         if self._old:
             id, token = self._one_of(self._old)
-            kind = self._one_of((r.Ack, r.Ack, r.Fail, r.Heartbeat))
+            kind = self._one_of((r.Ack, r.Ack, r.Fail, r.Heartbeat, r.Release))
             self._call(kind(id=id, token=token))
 
     def _ack_twice(self) -> None:
@@ -320,7 +329,7 @@ class Workload:
             self._call(r.Ack(id=attempt[0]))
 
     def _ack_anything(self) -> None:
-        kind = self._one_of((r.Ack, r.Fail, r.Heartbeat))
+        kind = self._one_of((r.Ack, r.Fail, r.Heartbeat, r.Release))
         self._call(kind(id=self._id(), token=self._one_of((None, "nonsense", "1.2", "x.y.z"))))
 
     def _progress(self) -> None:
@@ -344,7 +353,7 @@ class Workload:
         self._call(r.Beat(worker=self._worker()))
 
     def _bye(self) -> None:
-        self._call(r.Bye(worker=self._worker()))
+        self._call(r.Bye(worker=self._worker(), error=self._one_of((None, None, "signal 9"))))
 
     # --- the curious ---
 

@@ -13,6 +13,7 @@ from flashq.errors import NotActive, NotFound
 from flashq.protocol.limits import MAX_BATCH, MAX_DURATION_MS, MAX_ID
 
 ID: Final = click.IntRange(1, MAX_ID)
+_MS: Final = click.IntRange(0, MAX_DURATION_MS)
 
 _attempt = click.option(
     "--attempt", metavar="TOKEN", help="The token that came with the pull; without it the live attempt is meant."
@@ -22,9 +23,7 @@ _attempt = click.option(
 @click.command(cls=Verb)
 @click.argument("queue")
 @click.option("--count", type=click.IntRange(1, MAX_BATCH), help="Up to so many; the answer is then a list.")
-@click.option(
-    "--timeout", type=click.IntRange(0, MAX_DURATION_MS), default=0, help="ms to wait for a job; 0, not at all."
-)
+@click.option("--timeout", type=_MS, default=0, help="ms to wait for a job; 0, not at all.")
 @click.option("--ack", is_flag=True, help="Complete the jobs as soon as they are printed.")
 @click.pass_obj
 def pull(wishes: Wishes, queue: str, count: int | None, timeout: int, *, ack: bool) -> None:
@@ -219,19 +218,42 @@ def ack(wishes: Wishes, id: int, result: Raw | None, attempt: str | None) -> Non
 @jobs.command("fail")
 @click.argument("id", type=ID)
 @click.argument("error", required=False)
+@click.option("--delay", type=_MS, help="ms until it is tried again, instead of its backoff.")
+@click.option("--dead", is_flag=True, help="Straight to the dead letters.")
 @_attempt
 @click.pass_obj
-def fail(wishes: Wishes, id: int, error: str | None, attempt: str | None) -> None:
+def fail(wishes: Wishes, id: int, error: str | None, delay: int | None, attempt: str | None, *, dead: bool) -> None:
     r"""End the attempt of a pulled job as failed: it is tried again, or goes to the dead letters.
 
     \b
-    Example:
-      flashq jobs fail 17 'no such address'
+    Examples:
+      flashq jobs fail 17 'no such address' --dead
+      flashq jobs fail 17 'mailbox busy' --delay 60000
     """
+    if dead and delay is not None:
+        raise click.UsageError("give either --delay or --dead")
     with wishes.client() as q:
-        q.fail(id, error, token=attempt)
+        q.fail(id, error, delay=delay, dead=dead, token=attempt)
         word = q.state(id)
     wishes.show.done(f"job {id} failed, now {word}", id=id, state=word)
+
+
+@jobs.command("release")
+@click.argument("id", type=ID)
+@click.option("--delay", type=_MS, help="ms until it may run again; at once unless said.")
+@_attempt
+@click.pass_obj
+def release(wishes: Wishes, id: int, delay: int | None, attempt: str | None) -> None:
+    r"""Give back a pulled job. The attempt is not counted.
+
+    \b
+    Example:
+      flashq jobs release 17 --delay 60000
+    """
+    with wishes.client() as q:
+        q.release(id, delay=delay, token=attempt)
+        word = q.state(id)
+    wishes.show.done(f"job {id} released, now {word}", id=id, state=word)
 
 
 @jobs.command("heartbeat")

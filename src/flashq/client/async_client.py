@@ -303,18 +303,42 @@ class AsyncFlashQ:
         """
         return await self._do(calls.ack_batch(jobs, results, tokens=tokens))
 
-    async def fail(self, job: JobRecord | int, error: str | None = None, *, token: str | None = None) -> None:
+    async def fail(
+        self,
+        job: JobRecord | int,
+        error: str | None = None,
+        *,
+        delay: int | None = None,
+        dead: bool = False,
+        token: str | None = None,
+    ) -> None:
         """The attempt failed: the job is tried again after its backoff, or goes to the dead letters.
 
         Args:
             job: the pulled job, or an id.
             error: why; kept with the job.
+            delay: ms until the retry, instead of the backoff; 0: at once.
+            dead: straight to the dead letters, however many attempts are left.
             token: of the attempt, if ``job`` is an id.
 
         Raises:
             StaleAttempt, NotActive, NotFound: as for `ack`.
         """
-        await self._do(calls.fail(job, error, token=token))
+        await self._do(calls.fail(job, error, delay=delay, dead=dead, token=token))
+
+    async def release(self, job: JobRecord | int, *, delay: int | None = None, token: str | None = None) -> None:
+        """Give up the attempt in good order: the job goes back, and the attempt is not counted.
+
+        Args:
+            job: the pulled job, or an id.
+            delay: ms until it may run again; None or 0: at once, from the head of its line. A job that goes back at
+                once too often counts as failed; one that is put off does not.
+            token: of the attempt, if ``job`` is an id.
+
+        Raises:
+            StaleAttempt, NotActive, NotFound: as for `ack`.
+        """
+        await self._do(calls.release(job, delay=delay, token=token))
 
     async def progress(
         self, job: JobRecord | int, percent: int, message: str | None = None, *, token: str | None = None
@@ -507,10 +531,15 @@ class AsyncFlashQ:
         """Say that the worker lives: renews the leases of all its jobs. Due every five seconds."""
         await self._do(calls.beat(worker))
 
-    async def bye(self, worker: str) -> None:
-        """Say that the worker leaves: jobs it still holds go back, their attempt not counted."""
+    async def bye(self, worker: str, *, error: str | None = None) -> None:
+        """Say that the worker leaves: jobs it still holds go back, their attempt not counted.
+
+        Args:
+            worker: its name.
+            error: what ended it, said by whoever looked after it: the jobs it holds end as failed with this text.
+        """
         self._connection.forget_greeting()
-        await self._do(calls.bye(worker))
+        await self._do(calls.bye(worker, error))
 
     async def workers(self) -> list[WorkerView]:
         """All workers that have said hello and are alive."""

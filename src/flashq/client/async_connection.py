@@ -239,7 +239,7 @@ class AsyncConnection:
         self._wire: Wire | None = None
         self._opening: asyncio.Task[None] | None = None
         self._backoff = Backoff()
-        self._orphans = Orphans(self._fail_late)
+        self._orphans = Orphans(self._give_back)
         self._last_req_id = 0
         self._closed = False
 
@@ -440,10 +440,10 @@ class AsyncConnection:
         reason = str(error) or "no answer in time"
         return Unreachable(f"no connection to {self.address}: {reason}; the request was not sent")
 
-    def _fail_late(self, id: int, token: str | None) -> None:
+    def _give_back(self, id: int, token: str | None) -> None:
         """Give back a job whose puller has gone; without a connection its lease gives it back."""
         if self._wire is not None and not self._wire.ended:
-            request = calls.fail(id, "given back: whoever pulled it had gone", token=token).request
+            request = calls.release(id, token=token).request
             self._wire.ask(encode(request)).add_done_callback(_looked_at)
 
 

@@ -99,6 +99,7 @@ class Collected:
     ack = _collected(calls.ack)
     ack_batch = _collected(calls.ack_batch)
     fail = _collected(calls.fail)
+    release = _collected(calls.release)
     progress = _collected(calls.progress)
     heartbeat = _collected(calls.heartbeat)
     cancel = _collected(calls.cancel)

@@ -6,7 +6,8 @@ written down once. Pure: nothing here knows a connection.
 A call is *repeatable* when sending it again after a lost answer changes nothing more than sending it once: reads,
 settings, a push with a ``job_id``, an ack with its attempt's token. A pull is repeatable too: a job that was lost
 with the connection returns when its lease ends, whether or not the pull is asked again. The counts of dead-letter
-commands and of batch acks, and the errors of a second CANCEL, FAIL or CRONDELETE, would mislead: those are not.
+commands and of batch acks, and the errors of a second CANCEL, FAIL, RELEASE or CRONDELETE, would mislead: those are
+not.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -294,10 +295,23 @@ def _tokens_of(jobs: list[JobRecord | int]) -> list[str] | None:
     return tokens
 
 
-def fail(job: JobRecord | int, error: str | None = None, *, token: str | None = None) -> Call[None]:
-    """FAIL: the attempt failed, why."""
+def fail(
+    job: JobRecord | int,
+    error: str | None = None,
+    *,
+    delay: int | None = None,
+    dead: bool = False,
+    token: str | None = None,
+) -> Call[None]:
+    """FAIL: the attempt failed, why; tried again after ``delay`` ms, or never again if ``dead``."""
     id, token = _id_and_token(job, token)
-    return Call(encoding.Fail(id=id, error=error, token=token), read_ok)
+    return Call(encoding.Fail(id=id, error=error, token=token, delay=delay, dead=dead), read_ok)
+
+
+def release(job: JobRecord | int, *, delay: int | None = None, token: str | None = None) -> Call[None]:
+    """RELEASE: the attempt is given up, uncounted; the job runs again at once, or after ``delay`` ms."""
+    id, token = _id_and_token(job, token)
+    return Call(encoding.Release(id=id, token=token, delay=delay), read_ok)
 
 
 def progress(job: JobRecord | int, percent: int, message: str | None = None, *, token: str | None = None) -> Call[None]:
@@ -467,9 +481,9 @@ def beat(worker: str) -> Call[None]:
     return Call(requests.Beat(worker=worker), read_ok, True)
 
 
-def bye(worker: str) -> Call[None]:
-    """BYE: the worker leaves; what it still holds goes back."""
-    return Call(requests.Bye(worker=worker), read_ok, True)
+def bye(worker: str, error: str | None = None) -> Call[None]:
+    """BYE: the worker leaves; what it still holds goes back, or ends as failed with ``error``."""
+    return Call(encoding.Bye(worker=worker, error=error), read_ok, True)
 
 
 def workers() -> Call[list[WorkerView]]:

@@ -15,7 +15,21 @@ from flashq.errors import BadRequest, TooLarge
 from flashq.protocol import requests
 from flashq.protocol.limits import MAX_LINE_BYTES
 
-__all__ = ["Ack", "AckBatch", "Cron", "Fail", "JobSpec", "Progress", "Pull", "PullBatch", "Push", "PushBatch", "encode"]
+__all__ = [
+    "Ack",
+    "AckBatch",
+    "Bye",
+    "Cron",
+    "Fail",
+    "JobSpec",
+    "Progress",
+    "Pull",
+    "PullBatch",
+    "Push",
+    "PushBatch",
+    "Release",
+    "encode",
+]
 
 
 class JobSpec(model.JobSpec, omit_defaults=True, kw_only=True, gc=False):
@@ -74,6 +88,14 @@ class AckBatch(requests.AckBatch, omit_defaults=True, kw_only=True, gc=False):
 
 class Fail(requests.Fail, omit_defaults=True, kw_only=True, gc=False):
     """FAIL."""
+
+
+class Release(requests.Release, omit_defaults=True, kw_only=True, gc=False):
+    """RELEASE."""
+
+
+class Bye(requests.Bye, omit_defaults=True, kw_only=True, gc=False):
+    """BYE."""
 
 
 class Progress(requests.Progress, omit_defaults=True, kw_only=True, gc=False):

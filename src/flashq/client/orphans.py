@@ -4,7 +4,7 @@
 parked at the server, which cannot know. Dropping its answer would lose a job until its lease ends, and asking
 again each second would pile up parked pulls until the server refuses more. So the answer stays awaited here: the
 next caller who asks for the same takes it over. A job that comes while nobody asks is kept for a moment and then
-given back by FAIL, which counts the attempt but makes the job run within its backoff instead of after its lease.
+given back by RELEASE, uncounted, so that it runs at once instead of after its lease.
 """
 
 import asyncio

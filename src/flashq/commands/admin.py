@@ -55,7 +55,7 @@ def beat(context: Context, _: Session, request: requests.Beat, now: Instant) -> 
 
 def bye(context: Context, session: Session, request: requests.Bye, now: Instant) -> replies.Reply:
     """BYE."""
-    context.engine.control.bye(request.worker, now)
+    context.engine.control.bye(request.worker, now, request.error)
     session.worker = None
     return OK
 

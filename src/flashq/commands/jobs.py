@@ -138,7 +138,13 @@ def ack_batch(context: Context, _: Session, request: requests.AckBatch, now: Ins
 
 def fail(context: Context, _: Session, request: requests.Fail, now: Instant) -> replies.Reply:
     """FAIL."""
-    context.engine.settle.fail(request.id, request.token, request.error, now)
+    context.engine.settle.fail(request.id, request.token, request.error, now, delay=request.delay, dead=request.dead)
+    return OK
+
+
+def release(context: Context, _: Session, request: requests.Release, now: Instant) -> replies.Reply:
+    """RELEASE."""
+    context.engine.settle.release(request.id, request.token, request.delay or 0, now)
     return OK
 
 

@@ -32,6 +32,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Ack, jobs.ack, "worker"),
     (requests.AckBatch, jobs.ack_batch, "worker"),
     (requests.Fail, jobs.fail, "worker"),
+    (requests.Release, jobs.release, "worker"),
     (requests.Progress, jobs.progress, "worker"),
     (requests.Heartbeat, jobs.heartbeat, "worker"),
     (requests.GetResult, jobs.get_result, "viewer"),

@@ -171,8 +171,13 @@ class Control:
             raise NotFound(f"Worker {name!r} not found")
         self._renew(worker, now)
 
-    def bye(self, name: str, now: Instant) -> None:
+    def bye(self, name: str, now: Instant, error: str | None = None) -> None:
         """A worker leaves in good order: what it holds goes back uncounted.
+
+        Args:
+            name: the worker.
+            now: the moment of the call.
+            error: what ended it, if it did not leave by its own will: what it holds ends as failed, then.
 
         Raises:
             NotFound: it is not known.
@@ -182,7 +187,12 @@ class Control:
             raise NotFound(f"Worker {name!r} not found")
         worker.gone = True
         self._clocks.workers.stale()
-        for lease in reversed(list(worker.leases)):
+        leases = list(worker.leases)
+        if error is not None:
+            for lease in leases:
+                self._settle.end_lease(lease, error, now, timed_out=False)
+            return
+        for lease in reversed(leases):
             self._settle.hand_back(lease.ids, lease.token, now)
 
     def workers_silent(self, workers: list[Worker], now: Instant) -> None:

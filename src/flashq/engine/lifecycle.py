@@ -27,12 +27,14 @@ TRANSITIONS: Final[tuple[tuple[str, str, str], ...]] = (
     ("active", "fail or timeout", "delayed"),
     ("active", "fail or timeout, no backoff", "waiting"),
     ("active", "fail or timeout, attempts used up", "failed"),
-    ("active", "handed back", "waiting"),
+    ("active", "fail for good", "failed"),
+    ("active", "handed back or released", "waiting"),
+    ("active", "released for later", "delayed"),
     ("failed", "retry", "waiting"),
     ("waiting", "cancel or ttl", "gone"),
     ("delayed", "cancel or ttl", "gone"),
     ("waiting-children", "cancel or ttl", "gone"),
-    ("active", "cancel, or fail after ttl", "gone"),
+    ("active", "cancel, or fail or release after ttl", "gone"),
     ("failed", "purge", "gone"),
 )
 """(state, what happens, state after it)."""

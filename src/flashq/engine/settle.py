@@ -1,4 +1,4 @@
-"""How an attempt or a job ends: ack, fail, time out, hand back, cancel, expire, purge.
+"""How an attempt or a job ends: ack, fail, time out, hand back, release, cancel, expire, purge.
 
 A token decides which attempt is meant. An attempt from before a restart may still end its job, as long as nobody has
 been given the job since: its token is of an earlier epoch and newer than the job's fence, the newest attempt that
@@ -128,10 +128,49 @@ class Settle:
             self._complete(queue, lease, done, results, now)
         return Acked(count, stale)
 
-    def fail(self, id: int, token: str | None, error: str | None, now: Instant) -> None:
-        """The attempt failed; the errors are those of `ack`."""
+    def fail(
+        self,
+        id: int,
+        token: str | None,
+        error: str | None,
+        now: Instant,
+        *,
+        delay: int | None = None,
+        dead: bool = False,
+    ) -> None:
+        """The attempt failed; the errors are those of `ack`.
+
+        Args:
+            id: the job.
+            token: the attempt's name; None: whichever attempt lives.
+            error: why.
+            now: the moment of the call.
+            delay: ms until the retry; None: the job's backoff.
+            dead: straight to the dead letters, however many attempts are left.
+        """
         chunk, slot = self.attempt(id, token, now)
-        self._end_attempt(id, chunk, slot, error, now)
+        self._end_attempt(id, chunk, slot, error, now, delay=delay, dead=dead)
+
+    def release(self, id: int, token: str | None, delay: int, now: Instant) -> None:
+        """An attempt is given up in good order, uncounted; the errors are those of `ack`.
+
+        Args:
+            id: the job.
+            token: the attempt's name; None: whichever attempt lives.
+            delay: ms until the job may run again; 0: at once, from the head of its line, as `hand_back` has it (or
+                from the place that it has in the line, if the attempt is from before a restart).
+            now: the moment of the call.
+        """
+        chunk, slot = self.attempt(id, token, now)
+        if not delay:
+            self.hand_back([id], chunk.lease[slot].token, now)
+        elif not self._drop_outlived(id, now):
+            queue = chunk.options[slot].queue
+            self._end_lease_of(id, chunk, slot)
+            self._put_off(id, chunk, slot, now.wall + delay)
+            self._intake.record_change(id)
+            if queue.waiters.line:
+                self._dispatch.feed(queue, now)
 
     def attempt(self, id: int, token: str | None, now: Instant, *, needs_slot: bool = False) -> tuple[Chunk, int]:
         """Where the live attempt of a job is, if ``token`` names it (or is None: whichever attempt lives).
@@ -162,13 +201,13 @@ class Settle:
             return
         self.end_lease(lease, "Lease expired" if lease.renewable else "Job timed out", now)
 
-    def end_lease(self, lease: Lease, error: str, now: Instant) -> None:
-        """Every attempt that still runs under this lease ends as failed."""
+    def end_lease(self, lease: Lease, error: str, now: Instant, *, timed_out: bool = True) -> None:
+        """Every attempt that still runs under this lease ends as failed; ``timed_out``: for want of a sign of life."""
         for id in lease.ids:
             chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
             slot = id & MASK
             if chunk is not None and chunk.state[slot] == ACTIVE and chunk.lease[slot] is lease:
-                self._end_attempt(id, chunk, slot, error, now, timed_out=True)
+                self._end_attempt(id, chunk, slot, error, now, timed_out=timed_out)
 
     def hand_back(self, ids: Sequence[int], token: str, now: Instant) -> None:
         """Attempts that were never begun, or were given up in good order: back to the head of the line, uncounted.
@@ -181,9 +220,7 @@ class Settle:
             slot = id & MASK
             if chunk is None or chunk.state[slot] != ACTIVE or chunk.lease[slot].token != token:
                 continue
-            expiry = expires_at(self._jobs, id)
-            if expiry and expiry <= now.wall:
-                self.drop([id], "expired", now)
+            if self._drop_outlived(id, now):
                 continue
             extra = self._jobs.extra(id)
             extra.returns += 1
@@ -358,7 +395,16 @@ class Settle:
             self._dispatch.feed(queue, now)
 
     def _end_attempt(
-        self, id: int, chunk: Chunk, slot: int, error: str | None, now: Instant, *, timed_out: bool = False
+        self,
+        id: int,
+        chunk: Chunk,
+        slot: int,
+        error: str | None,
+        now: Instant,
+        *,
+        timed_out: bool = False,
+        delay: int | None = None,
+        dead: bool = False,
     ) -> None:
         """A live attempt ended without success: try again, now or later, or bury the job."""
         options = chunk.options[slot]
@@ -373,25 +419,35 @@ class Settle:
         extra.message = _cut(error)
         if timed_out and self._outbox.watched:
             self._outbox.event("timeout", queue.name, id, now.wall, error=extra.message)
-        expiry = expires_at(self._jobs, id)
-        if options.max_attempts and extra.attempts >= options.max_attempts:
+        if dead or 0 < options.max_attempts <= extra.attempts:
             self.bury(id, ACTIVE, extra.message, now)
-        elif expiry and expiry <= now.wall:
-            self.drop([id], "expired", now)
-        else:
-            wait = delay_ms(options.backoff, extra.attempts)
-            extra.run_at = now.wall + wait
+        elif not self._drop_outlived(id, now):
+            wait = delay_ms(options.backoff, extra.attempts) if delay is None else delay
             if wait:
-                chunk.state[slot] = DELAYED
-                self._queues.move(queue, ACTIVE, DELAYED)
-                self._clocks.delays.at(extra.run_at, id)
+                self._put_off(id, chunk, slot, now.wall + wait)
             else:
+                extra.run_at = now.wall
                 self._intake.make_ready(id, ACTIVE)
             self._intake.record_change(id)
             if self._outbox.watched:
                 self._outbox.event("retrying", queue.name, id, now.wall, error=extra.message)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
+
+    def _drop_outlived(self, id: int, now: Instant) -> bool:
+        """Drop a job whose ttl ended while it was active. Tells whether it did."""
+        expiry = expires_at(self._jobs, id)
+        if not expiry or expiry > now.wall:
+            return False
+        self.drop([id], "expired", now)
+        return True
+
+    def _put_off(self, id: int, chunk: Chunk, slot: int, until: int) -> None:
+        """A job that is no longer under its lease may run again at ``until`` (wall ms)."""
+        self._jobs.extras[id].run_at = until
+        chunk.state[slot] = DELAYED
+        self._queues.move(chunk.options[slot].queue, ACTIVE, DELAYED)
+        self._clocks.delays.at(until, id)
 
     def _end_lease_of(self, id: int, chunk: Chunk, slot: int) -> None:
         """The job is no longer under its lease; tokens up to this attempt's are stale from now on."""

@@ -68,11 +68,21 @@ class AckBatch(Request, tag="ACKB", kw_only=True, gc=False):
 
 
 class Fail(Request, tag="FAIL", kw_only=True, gc=False):
-    """The attempt failed."""
+    """The attempt failed: again after ``delay`` ms (absent: the backoff), or never again if ``dead``."""
 
     id: JobId
     error: str | None = None
     token: str | None = None
+    delay: Duration | None = None
+    dead: bool = False
+
+
+class Release(Request, tag="RELEASE", kw_only=True, gc=False):
+    """The attempt is given up, uncounted: again at once, or after ``delay`` ms."""
+
+    id: JobId
+    token: str | None = None
+    delay: Duration | None = None
 
 
 class GetResult(Request, tag="GETRESULT", kw_only=True, gc=False):
@@ -258,9 +268,10 @@ class Beat(Request, tag="BEAT", kw_only=True, gc=False):
 
 
 class Bye(Request, tag="BYE", kw_only=True, gc=False):
-    """The worker leaves; what it still holds goes back uncounted."""
+    """The worker leaves; what it still holds goes back uncounted, or ends as failed with ``error``."""
 
     worker: str
+    error: str | None = None
 
 
 class Workers(Request, tag="WORKERS", kw_only=True, gc=False):
@@ -275,6 +286,7 @@ AnyRequest = (
     | Ack
     | AckBatch
     | Fail
+    | Release
     | GetResult
     | GetJob
     | GetJobByCustomId

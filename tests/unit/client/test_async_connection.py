@@ -266,7 +266,10 @@ async def test_a_job_for_nobody_is_given_back(closing: Any, monkeypatch: pytest.
         pulled = await seen(server)
         server.send(line(ok=True, reqId=pulled["reqId"], jobs=[JOB, {**JOB, "id": 4}]))
         given_back = [await seen(server), await seen(server)]
-        assert [(each["cmd"], each["id"], each["token"]) for each in given_back] == [("FAIL", 3, "t"), ("FAIL", 4, "t")]
+        assert [(each["cmd"], each["id"], each["token"]) for each in given_back] == [
+            ("RELEASE", 3, "t"),
+            ("RELEASE", 4, "t"),
+        ]
 
 
 async def test_a_job_in_the_moment_of_cancelling_is_not_lost(closing: Any) -> None:
@@ -299,7 +302,7 @@ async def test_closing_gives_back_and_tells_everybody(closing: Any) -> None:
             await waiting
         with pytest.raises(Unreachable, match="closed"):
             await connection.ask(PING, 5000)
-        assert (await seen(server))["cmd"] == "FAIL"
+        assert (await seen(server))["cmd"] == "RELEASE"
         await connection.close()
 
 

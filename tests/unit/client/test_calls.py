@@ -114,6 +114,11 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.ack_batch([1, 2]), {"cmd": "ACKB", "ids": [1, 2]}),
     (calls.ack_batch([1], tokens=["t"]), {"cmd": "ACKB", "ids": [1], "tokens": ["t"]}),
     (calls.fail(PULLED, "why"), {"cmd": "FAIL", "id": 3, "error": "why", "token": "t"}),
+    (calls.fail(3, delay=0), {"cmd": "FAIL", "id": 3, "delay": 0}),
+    (calls.fail(PULLED, dead=True), {"cmd": "FAIL", "id": 3, "token": "t", "dead": True}),
+    (calls.release(PULLED), {"cmd": "RELEASE", "id": 3, "token": "t"}),
+    (calls.release(3, delay=5, token="x"), {"cmd": "RELEASE", "id": 3, "token": "x", "delay": 5}),
+    (calls.bye("w", "killed"), {"cmd": "BYE", "worker": "w", "error": "killed"}),
     (calls.progress(3, 50, "half"), {"cmd": "PROGRESS", "id": 3, "progress": 50, "message": "half"}),
     (calls.heartbeat(PULLED), {"cmd": "HEARTBEAT", "id": 3, "token": "t"}),
     (calls.cancel(PULLED), {"cmd": "CANCEL", "id": 3}),
@@ -238,7 +243,7 @@ def test_unreadable_answers(line: bytes) -> None:
 def test_repeatable() -> None:
     """What may be sent twice is what changes nothing the second time; the rest is listed here, and no more."""
     never = {
-        *("PUSH", "PUSHB", "ACK", "ACKB", "FAIL", "PROGRESS", "HEARTBEAT", "CANCEL"),
+        *("PUSH", "PUSHB", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
         *("RETRYDLQ", "PURGEDLQ", "CRONDELETE"),
     }
     bare = {sent(call)["cmd"] for call, _ in CASES if not call.repeatable}
@@ -251,6 +256,7 @@ def test_repeatable() -> None:
     assert calls.progress(PULLED, 5).repeatable
     assert calls.heartbeat(PULLED).repeatable
     assert not calls.fail(PULLED).repeatable
+    assert not calls.release(PULLED).repeatable
 
 
 def test_signing_makes_pushes_repeatable() -> None:

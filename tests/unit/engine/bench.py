@@ -91,9 +91,14 @@ class Bench:
         self.take()
         return already
 
-    def fail(self, id: int, error: str | None = None, token: str | None = None) -> None:
+    def fail(self, id: int, error: str | None = None, token: str | None = None, **more: Any) -> None:
         """The attempt failed."""
-        self.engine.settle.fail(id, token, error, self.now)
+        self.engine.settle.fail(id, token, error, self.now, **more)
+        self.take()
+
+    def release(self, id: int, token: str | None = None, delay: int = 0) -> None:
+        """The attempt is given up."""
+        self.engine.settle.release(id, token, delay, self.now)
         self.take()
 
     def bury(self, id: int, error: str | None = None) -> None:

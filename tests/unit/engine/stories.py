@@ -17,8 +17,8 @@ Step = tuple[str, int, int]
 
 VERBS = (
     "push", "push", "special", "special", "batch", "mixed", "pull", "pull", "park", "leave", "ack", "ack", "ack_old",
-    "ack_batch", "fail", "fail", "cancel", "hand_back", "progress", "heartbeat", "retry", "purge", "pause", "resume",
-    "rate", "concurrency", "cron", "uncron", "hello", "worker_pull", "beat", "bye", "wait", "long_wait",
+    "ack_batch", "fail", "fail", "release", "cancel", "hand_back", "progress", "heartbeat", "retry", "purge", "pause",
+    "resume", "rate", "concurrency", "cron", "uncron", "hello", "worker_pull", "beat", "bye", "wait", "long_wait",
 )  # fmt: skip
 
 TELL = settings(max_examples=50, deadline=None)
@@ -112,7 +112,13 @@ class Teller:
     def _fail(self, a: int, b: int, queue: str) -> Any:
         if self.held:
             id, token = self.held[-1 - b % min(len(self.held), 4)]
-            self.bench.fail(id, "why" if a % 2 else None, token)
+            more = {"delay": b} if b % 5 == 4 else {"dead": True} if b % 7 == 6 else {}
+            self.bench.fail(id, "why" if a % 2 else None, token, **more)
+
+    def _release(self, a: int, b: int, queue: str) -> Any:
+        if self.held:
+            id, token = self.held[-1 - b % min(len(self.held), 4)]
+            self.bench.release(id, token, b if a % 2 else 0)
 
     def _cancel(self, a: int, b: int, queue: str) -> Any:
         self.bench.cancel(b)
@@ -168,7 +174,7 @@ class Teller:
         self.bench.engine.control.beat(f"worker-{b % 2}", self.bench.now)
 
     def _bye(self, a: int, b: int, queue: str) -> Any:
-        self.bench.engine.control.bye(f"worker-{b % 2}", self.bench.now)
+        self.bench.engine.control.bye(f"worker-{b % 2}", self.bench.now, "killed" if a % 3 == 2 else None)
 
     def _wait(self, a: int, b: int, queue: str) -> Any:
         self.bench.pass_time(b)

@@ -288,6 +288,22 @@ def test_a_worker_that_leaves_hands_everything_back(bench: Bench) -> None:
     assert bench.state(1) == "active"  # nothing is left of the worker's timer
 
 
+def test_a_worker_that_died_ends_what_it_held(bench: Bench) -> None:
+    """Its attempts end as failed with the text of its end, none of them as timed out, and go to nobody of its name."""
+    worker = bench.hello()
+    bench.push_batch({"backoff": 0}, {"max_attempts": 1}, {})
+    bench.pull(count=3, worker=worker)
+    bench.park("c", worker=worker)
+    bench.told()
+    bench.engine.control.bye(worker.name, bench.now, "killed by signal 9")
+    bench.take()
+    assert bench.states(1, 2, 3) == ["active", "failed", "delayed"]
+    assert [bench.job(id).progress_msg for id in (1, 2, 3)] == ["killed by signal 9"] * 3
+    assert [bench.job(id).attempts for id in (1, 2, 3)] == [1, 1, 1]
+    assert {kind for kind, _ in bench.told()} == {"retrying", "failed", "active"}
+    assert (worker.active, bench.delivered()) == (0, [("c", [1])])
+
+
 def test_hello_again_is_a_sign_of_life(bench: Bench) -> None:
     """What it says of itself is taken anew, what it holds stays its own."""
     worker = bench.hello()

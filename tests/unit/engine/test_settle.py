@@ -22,6 +22,125 @@ def token_of(bench: Bench, queue: str = "emails") -> tuple[int, str]:
     return job.id, job.token
 
 
+# --- fail, its delay, and failing for good ---
+
+
+def test_a_failure_may_bring_its_own_delay(bench: Bench) -> None:
+    """The retry comes after that delay, however long or short the backoff is; the attempt is counted."""
+    id = bench.push(backoff=5_000)
+    bench.pull_one()
+    bench.fail(id, delay=70)
+    assert (bench.state(id), bench.job(id).run_at, bench.job(id).attempts) == ("delayed", bench.now.wall + 70, 1)
+    bench.pass_time(70)
+    bench.pull_one()
+    bench.fail(id, delay=0)
+    assert (bench.state(id), bench.job(id).attempts) == ("waiting", 2)
+
+
+def test_a_delay_gives_no_further_attempt(bench: Bench) -> None:
+    """The last attempt is the last one."""
+    id = bench.push(max_attempts=1)
+    bench.pull_one()
+    bench.fail(id, delay=70)
+    assert bench.state(id) == "failed"
+
+
+def test_a_failure_for_good(bench: Bench) -> None:
+    """Straight to the dead letters although attempts are left, and also when its ttl has ended meanwhile."""
+    ids = [bench.push(max_attempts=0), bench.push(max_attempts=9, ttl=50)]
+    bench.pull(count=2)
+    bench.pass_time(100)
+    bench.told()
+    for id in ids:
+        bench.fail(id, "no use", dead=True)
+    assert bench.states(*ids) == ["failed", "failed"]
+    assert [bench.job(id).attempts for id in ids] == [1, 1]
+    assert bench.told() == [("failed", id) for id in ids]
+
+
+# --- release ---
+
+
+def test_a_released_job_is_the_next(bench: Bench) -> None:
+    """It stands at the head of its line, its attempt uncounted, the token stale and the key held."""
+    id, later = bench.push(unique_key="k"), bench.push()
+    _, token = token_of(bench)
+    bench.release(id, token)
+    with pytest.raises(StaleAttempt):
+        bench.release(id, token)
+    with pytest.raises(NotActive):
+        bench.release(id)
+    assert bench.engine.queues.by_name["emails"].keys == {"k": id}
+    assert [(job.id, job.attempts) for job in bench.pull(count=9)] == [(id, 0), (later, 0)]
+
+
+def test_releases_without_delay_are_bounded(bench: Bench) -> None:
+    """One that is released too often counts as failed: it must not go in circles."""
+    id = bench.push(max_attempts=1)
+    for _ in range(bench.settings.max_returns):
+        bench.pull_one()
+        bench.release(id)
+    bench.pull_one()
+    bench.release(id)
+    assert (bench.state(id), bench.job(id).progress_msg) == ("failed", "Handed back too often")
+
+
+def test_a_job_may_be_put_off_as_often_as_one_likes(bench: Bench) -> None:
+    """With a delay neither an attempt nor a return is counted, and the slot is free meanwhile."""
+    bench.engine.control.set_concurrency(bench.queue(), 1, bench.now)
+    id = bench.push(max_attempts=1)
+    for _ in range(bench.settings.max_returns + 1):
+        bench.pull_one()
+        bench.release(id, delay=10)
+        assert bench.state(id) == "delayed"
+        bench.pass_time(10)
+    assert (bench.pull_one().attempts, bench.engine.jobs.extras[id].returns) == (0, 0)
+    other = bench.push()
+    bench.park("c")
+    bench.release(id, delay=10)
+    assert bench.delivered() == [("c", [other])]
+
+
+@pytest.mark.parametrize("delay", [0, 5])
+def test_a_released_job_whose_time_is_over_expires(bench: Bench, delay: int) -> None:
+    """As one that fails then does."""
+    id = bench.push(ttl=50)
+    bench.pull_one()
+    bench.pass_time(50)
+    bench.release(id, delay=delay)
+    assert bench.state(id) == "unknown"
+    assert bench.told()[-1] == ("expired", id)
+
+
+def test_a_put_off_job_is_put_off_after_a_restart(bench: Bench) -> None:
+    """The release is remembered with its moment and its fence."""
+    id = bench.push()
+    _, token = token_of(bench)
+    bench.release(id, token, delay=500)
+    bench.restart()
+    assert (bench.state(id), bench.job(id).run_at) == ("delayed", bench.now.wall + 500)
+    with pytest.raises(StaleAttempt):
+        bench.ack(id, token)
+
+
+def test_an_attempt_from_before_a_restart_can_be_released(bench: Bench) -> None:
+    """Whoever holds it gives it back under its old token; nobody else's counts."""
+    id = bench.push()
+    _, token = token_of(bench)
+    bench.restart()
+    bench.release(id, token, delay=500)
+    assert bench.state(id) == "delayed"
+
+
+def test_a_job_released_after_a_restart_is_where_it_was(bench: Bench) -> None:
+    """The restart put it into the line at its old place already, and there it stays, once."""
+    first, second, third = (bench.push() for _ in range(3))
+    token = bench.pull(count=3)[0].token
+    bench.restart()
+    bench.release(second, str(token))
+    assert bench.pulled_ids() == [first, second, third]
+
+
 # --- ack ---
 
 
