@@ -133,6 +133,25 @@ async def batches_of_specs(client: Any, queue: str) -> None:
 
 
 @case
+async def pulls_of_several_queues(client: Any, queue: str) -> None:
+    """The first queue that has jobs gives them; without any, the pull waits in all of them."""
+    names = [f"{queue}-urgent", queue, f"{queue}-later"]
+    first = await client.push(names[2], "later")
+    second = await client.push(names[1], "now")
+    jobs = await client.pull_any(names, 5)
+    assert [job.id for job in jobs] == [second, first]
+    assert (await client.ack_batch(jobs)).count == 2
+    assert await client.pull_any(names, timeout=0) == []
+    assert await client.pull_any(names, timeout=20) == []
+    waiting = asyncio.ensure_future(client.pull_any(names, 5, timeout=10_000))
+    await client.ping()
+    await client.push(names[0], "urgent")
+    assert [job.data for job in await waiting] == ["urgent"]
+    with pytest.raises(BadRequest, match=r"queues\[1\]"):
+        await client.pull_any([queue, "a b"])
+
+
+@case
 async def pulls_wait(client: Any, queue: str) -> None:
     """A pull on an empty queue waits for a job, or for its time; other calls go on meanwhile."""
     assert await client.pull(queue, timeout=0) is None

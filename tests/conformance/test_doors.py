@@ -261,6 +261,69 @@ def test_waiting_batch_gets_what_is_there(door: Door, client: LineClient) -> Non
     assert [job["id"] for job in waiting.receive()["jobs"]] == ids
 
 
+# --- PULLANY ---
+
+
+def test_pull_any_takes_from_the_first_that_has_some(door: Door, client: LineClient) -> None:
+    """The order of the queues is their priority; every delivery has its token, and all of them count."""
+    low, high, empty = door.queue, door.name("queue"), door.name("queue")
+    ids = client.ok("PUSHB", queue=low, jobs=[{"data": n} for n in range(3)])["ids"]
+    ids += client.ok("PUSHB", queue=high, jobs=[{"data": n} for n in range(2)])["ids"]
+    jobs = client.ok("PULLANY", queues=[empty, high, low, high], count=4)["jobs"]
+    assert [job["id"] for job in jobs] == [ids[3], ids[4], ids[0], ids[1]]
+    assert set(jobs[0]) == JOB_MEMBERS | {"token"}
+    tokens = [job["token"] for job in jobs]
+    assert client.ok("ACKB", ids=[job["id"] for job in jobs], tokens=tokens) == {"ids": [4], "stale": []}
+    assert [job["id"] for job in client.ok("PULLANY", queues=[high, low])["jobs"]] == [ids[2]]
+    assert client.ok("PULLANY", queues=[high, low], timeout=0) == {"jobs": []}
+    assert client.ok("PULLANY", queues=[high, low], timeout=20) == {"jobs": []}
+
+
+def test_pull_any_waits_in_all_queues_at_once(door: Door, client: LineClient) -> None:
+    """Whichever has a job first serves it, once; those who came behind it in another line are served next."""
+    one, two = door.queue, door.name("queue")
+    waiting, other = door.client(), door.client()
+    waiting.send("PULLANY", queues=[one, two], count=5, reqId="w")
+    assert waiting.ask("PING") == {"ok": True}
+    other.send("PULL", queue=one, reqId="o")
+    assert other.ask("PING") == {"ok": True}
+    first = client.ok("PUSH", queue=two, data=1)["id"]
+    answer = waiting.receive()
+    assert (answer["reqId"], [job["id"] for job in answer["jobs"]]) == ("w", [first])
+    second = client.ok("PUSH", queue=one, data=2)["id"]
+    assert other.receive()["job"]["id"] == second
+    assert client.ok("STATS")["processing"] >= 2
+
+
+def test_pull_any_is_ended_by_what_stands_behind_it(door: Door, client: LineClient) -> None:
+    """Without reqId: further pulls wait behind it, any other command has it answered at once."""
+    client.send("PULLANY", queues=[door.queue, door.name("queue")])
+    client.send("PULL", queue=door.queue)
+    client.send("PING")
+    assert client.receive_many(3) == [{"ok": True, "jobs": []}, {"ok": True, "job": None}, {"ok": True}]
+
+
+def test_pull_any_names_the_bad_name(door: Door, client: LineClient) -> None:
+    """An impossible name refuses the pull; too many or no queues do as well."""
+    error = "Invalid: queues[1]: Queue name cannot be empty"
+    assert client.ask("PULLANY", queues=[door.queue, ""]) == {"ok": False, "error": error, "code": "bad_request"}
+    for queues in ([], [f"q{n}" for n in range(101)]):
+        assert client.ask("PULLANY", queues=queues)["code"] == "bad_request"
+
+
+def test_pull_any_obeys_the_brakes(door: Door, client: LineClient) -> None:
+    """A paused queue is passed over, and serves those who wait when it is resumed."""
+    paused = door.name("queue")
+    id = client.ok("PUSH", queue=paused, data=1)["id"]
+    client.ok("PAUSE", queue=paused)
+    assert client.ok("PULLANY", queues=[paused, door.queue], timeout=0) == {"jobs": []}
+    waiting = door.client()
+    waiting.send("PULLANY", queues=[door.queue, paused], reqId="w")
+    assert waiting.ask("PING") == {"ok": True}
+    client.ok("RESUME", queue=paused)
+    assert [job["id"] for job in waiting.receive()["jobs"]] == [id]
+
+
 # --- ACK, ACKB, FAIL ---
 
 
@@ -1057,6 +1120,8 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("PUSH", [{"queue": "q", "data": 0, "tags": v} for v in ("a", [1], [None], ["t" * 257], ["t"] * 101)]),
     ("PUSHB", wrong({"queue": "q", "jobs": []}, "jobs", [1, "x", {}, None, [1]])),
     ("PULLB", wrong({"queue": "q", "count": 1, "timeout": 0}, "count", [*NUMBERS_WRONG, 2**32])),
+    ("PULLANY", wrong({"queues": ["q"]}, "queues", [1, "q", None, {}, [1], [None], [], ["q"] * 101])),
+    ("PULLANY", [{"queues": ["q"], "count": v} for v in [*NUMBERS_WRONG, 2**32]]),
     ("PULL", [{"queue": "q", "timeout": v} for v in (1.5, "0", -1, [])]),
     ("ACKB", wrong({"ids": [1]}, "ids", [1, "1", None, {}, ["1"], [1.0], [-1], [None]])),
     ("ACKB", [{"ids": [1], "tokens": v} for v in ("t", [1], [None])]),

@@ -209,15 +209,16 @@ def test_a_last_line_without_its_end_is_not_carried_out(door: Door, client: Line
 
 
 def test_waiting_pulls_of_a_connection_are_bounded(door: Door, client: LineClient, queue: str) -> None:
-    """128 wait, the next is refused at once; those that stand behind a pull are bounded as well."""
-    text = "Too many waiting pulls on this connection (max 128)"
-    client.send_raw(b"".join(line("PULL", queue=queue, reqId=str(n)) for n in range(129)))
-    assert client.receive() == {"ok": False, "reqId": "128", "error": text, "code": "overloaded"}
+    """10,000 wait, the next is refused at once; those that stand behind a pull are bounded as well."""
+    text = "Too many waiting calls on this connection (max 10000)"
+    client.send_raw(b"".join(line("PULL", queue=queue, reqId=str(n)) for n in range(10_001)))
+    assert client.receive() == {"ok": False, "reqId": "10000", "error": text, "code": "overloaded"}
     assert client.ask("PING") == OK
     patient = door.client()
     patient.send_raw(line("PULL", queue=queue, timeout=60_000) * 130 + line("PING"))
     answers = patient.receive_many(131)
     assert answers[:129] == [{"ok": True, "job": None}] * 129
+    text = "Too many pulls behind one that waits (max 128)"
     assert answers[129:] == [{"ok": False, "error": text, "code": "overloaded"}, OK]
 
 

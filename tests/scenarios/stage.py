@@ -9,7 +9,7 @@ The language, a line for each act (durations: 250ms, 5s, 10m, 2h, 3d)::
     settings lease=1m keep_completed=3      settings of the server, before anything else
     push QUEUE [member=value ...]           data priority delay ttl timeout attempts backoff key after tags job_id
     push QUEUE x 3 [member=value ...]       a batch of equal jobs
-    pull QUEUE [x 3] [by=NAME] [wait=5s]    without jobs and with wait= the client is parked
+    pull QUEUE [x 3] [by=NAME] [wait=5s]    without jobs and with wait= the client is parked; QUEUE,QUEUE: from any
     leave NAME                              a parked client's connection closes
     ack 1 [by=NAME] [result=JSON]           by=: with the token that NAME got with the job
     ack 1,2,3 [by=NAME]                     a batch
@@ -36,7 +36,7 @@ from typing import Any
 from msgspec import UNSET, Raw
 
 from flashq.commands.execute import execute
-from flashq.commands.jobs import Parked
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
@@ -73,7 +73,7 @@ class Stage:
         self.watching = False
         self.sessions: dict[str, Session] = {}
         self.tokens: dict[tuple[str, int], str] = {}
-        self.parked: dict[str, str] = {}
+        self.parked: dict[str, Parked] = {}
         self.seen: list[str] = []
         self._start()
 
@@ -113,10 +113,9 @@ class Stage:
             assert group is not None
             self.storage.commit(*group)
             self.journal.committed(group[0])
-        for token, jobs in effects.deliveries:
-            name = str(token)
-            del self.parked[name]
-            self._hand_over(name, jobs)
+        for token, delivered in effects.deliveries:
+            parked = self.parked.pop(str(token))
+            self._show(str(token), parked.reply(delivered) if delivered else parked.over())
         for event in effects.events:
             self._say(f"* {_event(event)}")
 
@@ -178,23 +177,28 @@ class Stage:
         words, members = _split(rest)
         name = members.get("by", "somebody")
         wait = members.get("wait")
-        request: Any = requests.Pull(queue=words[0], timeout=None if wait in (None, "ever") else _duration(wait))
-        if len(words) > 1:
-            request = requests.PullBatch(queue=words[0], count=int(words[2]), timeout=request.timeout)
-        reply = self._ask(request, name)
-        if not isinstance(reply, Parked):
-            jobs = reply.jobs if isinstance(reply, replies.PulledBatch) else [reply.job]
-            self._hand_over(name, [job for job in jobs if job is not None])
-        elif wait is None:
-            self.engine.queues.leave(reply.queue)
-            self._hand_over(name, [])
-        else:
-            assert name not in self.parked, f"{name} waits already"
-            self.parked[name] = reply.queue.name
-            self.engine.dispatch.park(name, reply.queue, reply.count, reply.wait_ms, self.now, reply.worker)
-            self._say(f"{name} waits")
+        count, queues = int(words[2]) if len(words) > 1 else 0, words[0].split(",")
+        request: Any = requests.Pull(queue=words[0], timeout=None if wait == "ever" else _duration(wait or "0ms"))
+        if len(queues) > 1:
+            request = requests.PullAny(queues=queues, count=count or 1, timeout=request.timeout)
+        elif count:
+            request = requests.PullBatch(queue=words[0], count=count, timeout=request.timeout)
+        self._await(name, self._ask(request, name))
 
-    def _hand_over(self, name: str, jobs: list[JobView]) -> None:
+    def _await(self, name: str, reply: replies.Reply | Parked) -> None:
+        """Show an answer, or let ``name`` wait for it."""
+        if not isinstance(reply, Parked):
+            self._show(name, reply)
+            return
+        assert name not in self.parked, f"{name} waits already"
+        self.parked[name] = reply
+        reply.park(name, self.now)
+        self._say(f"{name} waits")
+
+    def _show(self, name: str, reply: replies.Reply) -> None:
+        assert isinstance(reply, replies.Pulled | replies.PulledBatch)
+        found = reply.jobs if isinstance(reply, replies.PulledBatch) else [reply.job]
+        jobs = [job for job in found if job is not None]
         for job in jobs:
             assert job.token is not UNSET
             self.tokens[name, job.id] = job.token
@@ -202,7 +206,7 @@ class Stage:
 
     def _leave(self, name: str) -> None:
         del self.parked[name]
-        self.engine.dispatch.unpark(name)
+        self.engine.parking.unpark(name)
 
     def _ack(self, rest: str) -> None:
         words, members = _split(rest)

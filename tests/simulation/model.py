@@ -147,7 +147,7 @@ class Waiter(Struct, eq=False, gc=False):
     """A parked pull."""
 
     call: Hashable
-    queue: str
+    queues: list[str]
     count: int
     worker: Worker | None
     deadline: int | None
@@ -283,29 +283,39 @@ class Model:
         )
 
     def _pull(self, r: requests.Pull, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
-        jobs = self._take(r.queue, 1, r.timeout, session, call, now)
+        jobs = self._take([r.queue], 1, r.timeout, session, call, now)
         return None if jobs is None else replies.Pulled(job=jobs[0] if jobs else None)
 
     def _pull_batch(self, r: requests.PullBatch, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
-        jobs = self._take(r.queue, min(r.count, 10_000), r.timeout, session, call, now)
+        jobs = self._take([r.queue], min(r.count, 10_000), r.timeout, session, call, now)
+        return None if jobs is None else replies.PulledBatch(jobs=jobs)
+
+    def _pull_any(self, r: requests.PullAny, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
+        for place, name in enumerate(r.queues):
+            _check_name(name, f"Invalid: queues[{place}]: ")
+        names = list(dict.fromkeys(r.queues))
+        jobs = self._take(names, min(r.count, 10_000), r.timeout, session, call, now)
         return None if jobs is None else replies.PulledBatch(jobs=jobs)
 
     def _take(
-        self, name: str, count: int, timeout: int | None, session: Any, call: Any, now: Instant
+        self, names: list[str], count: int, timeout: int | None, session: Any, call: Any, now: Instant
     ) -> list[JobView] | None:
-        q = self._queue(name)
+        queues = [self._queue(name) for name in names]
         worker = self._worker_of(session, now)
-        if not count:
-            return []
-        self._feed(q, now)
-        if q.line:
-            granted = self._allow(q, min(count, len(q.line)), now)
-            if granted > 0:
-                return self._give(q, granted, now, worker)
-        if timeout == 0:
-            return []
-        waiter = Waiter(call, name, count, worker, None if timeout is None else now.steady + timeout)
-        q.waiters.append(waiter)
+        jobs: list[JobView] = []
+        for q in queues:
+            if len(jobs) == count:
+                break
+            self._feed(q, now)
+            if q.line:
+                granted = self._allow(q, min(count - len(jobs), len(q.line)), now)
+                if granted > 0:
+                    jobs += self._give(q, granted, now, worker)
+        if jobs or timeout == 0 or not count:
+            return jobs
+        waiter = Waiter(call, names, count, worker, None if timeout is None else now.steady + timeout)
+        for q in queues:
+            q.waiters.append(waiter)
         self.waits[call] = waiter
         return None
 
@@ -656,7 +666,8 @@ class Model:
         """A parked client no longer waits."""
         waiter = self.waits.pop(call, None)
         if waiter is not None:
-            self.queues[waiter.queue].waiters.remove(waiter)
+            for name in waiter.queues:
+                self.queues[name].waiters.remove(waiter)
 
     def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
         """A connection is gone; ``unread``: deliveries of (id, token) whose answers never left."""
@@ -955,8 +966,7 @@ class Model:
             granted = self._allow(q, min(waiter.count, len(q.line)), now)
             if granted <= 0:
                 return
-            q.waiters.pop(0)
-            del self.waits[waiter.call]
+            self.unpark(waiter.call)
             worker = waiter.worker
             if worker is not None and worker.gone:
                 worker = None
@@ -1268,15 +1278,15 @@ def _check_limit(limit: int) -> None:
         raise Refused("bad_request", "Invalid: limit must be at least 1 - at `$.limit` (to stop a queue, PAUSE it)")
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, where: str = "") -> None:
     """Alphanumeric in any script, underscore, hyphen, dot; 1 to 256 bytes."""
     if not name:
-        raise Refused("bad_request", "Queue name cannot be empty")
+        raise Refused("bad_request", f"{where}Queue name cannot be empty")
     if len(name.encode()) > 256:
-        raise Refused("bad_request", "Queue name too long (max 256 chars)")
+        raise Refused("bad_request", f"{where}Queue name too long (max 256 chars)")
     if not all(char.isalnum() or char in "_-." for char in name):
         text = "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"
-        raise Refused("bad_request", text)
+        raise Refused("bad_request", where + text)
 
 
 def _kept(result: Raw | None) -> bytes | None:
@@ -1333,6 +1343,7 @@ _RUN: Final[dict[type, Any]] = {
     requests.PushBatch: Model._push_batch,
     requests.Pull: Model._pull,
     requests.PullBatch: Model._pull_batch,
+    requests.PullAny: Model._pull_any,
     requests.Ack: Model._ack,
     requests.AckBatch: Model._ack_batch,
     requests.Fail: Model._fail,

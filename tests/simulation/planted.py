@@ -22,6 +22,7 @@ from flashq.engine.intake import FRESH, Admitted, Intake
 from flashq.engine.jobs import CHUNK_BITS, MASK
 from flashq.engine.leases import Lease, parse_token
 from flashq.engine.limits import Limits
+from flashq.engine.parking import Parking
 from flashq.engine.ready import Ready
 from flashq.engine.records import Changed, CronSet
 from flashq.engine.settle import Settle
@@ -213,14 +214,29 @@ def one_job_wakes_everybody(patch: pytest.MonkeyPatch) -> None:
         real(self, queue, now)
         if woken:
             for waiter in list(queue.waiters.line.values()):
-                self.give_up(waiter)
+                self._parking.give_up(waiter)
 
     patch.setattr(Dispatch, "feed", feed)
 
 
 def a_parked_pull_that_left_is_served(patch: pytest.MonkeyPatch) -> None:
     """A closed connection stays in line, and a job is lost on it till its lease ends."""
-    patch.setattr(Dispatch, "unpark", lambda self, token: False)
+    patch.setattr(Parking, "unpark", lambda self, token: False)
+
+
+def whoever_waits_on_several_queues_stays_in_line(patch: pytest.MonkeyPatch) -> None:
+    """A pull that one queue served still stands in the lines of the others, and is served twice."""
+    patch.setattr(Dispatch, "_leave_lines", lambda self, token, names: None)
+
+
+def the_last_queue_named_comes_first(patch: pytest.MonkeyPatch) -> None:
+    """A pull of several queues takes no heed of their order."""
+    real = Dispatch.pull_any
+
+    def pull_any(self: Dispatch, names: Any, *arguments: Any) -> Any:
+        return real(self, names[::-1], *arguments)
+
+    patch.setattr(Dispatch, "pull_any", pull_any)
 
 
 def a_delay_is_over_twice(patch: pytest.MonkeyPatch) -> None:

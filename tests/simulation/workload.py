@@ -104,8 +104,8 @@ class Plan:
 
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
-            "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "wait": 3.0, "ack": 11.0, "ack_batch": 3.0,
-            "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
+            "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "pull_any": 2.0, "wait": 3.0, "ack": 11.0,
+            "ack_batch": 3.0, "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
             "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5,
@@ -259,12 +259,22 @@ class Workload:
     def _pull_batch(self) -> None:
         self._call(r.PullBatch(queue=self._queue(), count=self._below(self.plan.batch), timeout=0))
 
+    def _some_queues(self) -> list[str]:
+        """One to four names in any order, some of them twice, some of queues that hold nothing."""
+        return [self._one_of((*self.plan.queues, *self.plan.queues, "idle")) for _ in range(1 + self._below(4))]
+
+    def _pull_any(self) -> None:
+        self._call(r.PullAny(queues=self._some_queues(), count=self._below(self.plan.batch), timeout=0))
+
     def _wait(self) -> None:
         client = self._client()
         if len(client.waits) > 6:
             return
         timeout = self._one_of((None, 1, 20, 400, 5_000))
-        if self._next() < 0.5:
+        chance = self._next()
+        if chance < 0.3:
+            self._call(r.PullAny(queues=self._some_queues(), count=1 + self._below(5), timeout=timeout), client)
+        elif chance < 0.6:
             self._call(r.Pull(queue=self._queue(), timeout=timeout), client)
         else:
             self._call(r.PullBatch(queue=self._queue(), count=1 + self._below(5), timeout=timeout), client)
@@ -425,6 +435,9 @@ class Workload:
         self._call(r.CronDelete(name=f"cron-{self._below(4)}"))
 
     def _wrong(self) -> None:
+        if self._next() < 0.1:
+            self._call(r.PullAny(queues=[self._queue(), self._one_of(_BAD_NAMES)]))
+            return
         kind = self._one_of(_NAMING)
         self._call(kind(queue=self._one_of(_BAD_NAMES), **_BESIDES.get(kind, {})))
 

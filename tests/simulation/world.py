@@ -15,6 +15,8 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec import UNSET, structs
@@ -22,7 +24,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.model import Model, Numbers, Refused
 
 from flashq.commands.execute import execute
-from flashq.commands.jobs import Parked
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
@@ -39,7 +41,7 @@ from flashq.server.runtime import Runtime
 from flashq.storage.journal import Journal
 
 _HINTED: Final = frozenset({requests.AckBatch, requests.Bye})
-_PULLS: Final = frozenset({requests.Pull, requests.PullBatch})
+_PULLS: Final = frozenset({requests.Pull, requests.PullBatch, requests.PullAny})
 _LIVE_BYTE: Final = re.compile(rb"[^\0]")
 _EVENT_MEMBERS: Final = ("data", "error", "progress")
 
@@ -76,14 +78,13 @@ class SpyJournal(Journal):
 
 
 class Wait:
-    """A parked pull: what the engine knows as the waiter's token."""
+    """A call that waits: what the engine knows as its token."""
 
-    __slots__ = ("batch", "call", "client")
+    __slots__ = ("call", "client")
 
-    def __init__(self, client: "Client", call: int, *, batch: bool) -> None:
+    def __init__(self, client: "Client", call: int) -> None:
         self.client = client
         self.call = call
-        self.batch = batch
 
     def answer(self, jobs: list[JobView], now: Instant) -> None:
         """Its jobs; none when its time is over."""
@@ -287,12 +288,13 @@ class World:
         self.journal.turn.clear()
         engine, now = self.runtime.engine, self.now
         for wait in client.waits.values():
-            engine.dispatch.unpark(wait)
+            engine.parking.unpark(wait)
             self.model.unpark(wait.call)
         calls = list(client.waits)
         unread = [[(job.id, str(job.token)) for job in jobs] for _, jobs in client.held if jobs]
         for delivery in unread:
-            engine.settle.hand_back([id for id, _ in delivery], delivery[0][1], now)
+            for token, part in groupby(delivery, itemgetter(1)):
+                engine.settle.hand_back([id for id, _ in part], token, now)
             self.stats["fault: answer never read"] += 1
         del self.clients[client.number]
         client.held.clear()
@@ -321,8 +323,8 @@ class World:
         try:
             reply = execute(self._context, client.session, request, now)
             if type(reply) is Parked:
-                wait = client.waits[call] = Wait(client, call, batch=reply.batch)
-                runtime.engine.dispatch.park(wait, reply.queue, reply.count, reply.wait_ms, now, reply.worker)
+                wait = client.waits[call] = Wait(client, call)
+                reply.park(wait, now)
                 reply = None
         except FlashQError as error:
             reply = error.with_traceback(None)  # which would keep this frame, and the frame keeps it
@@ -478,7 +480,7 @@ class World:
             queue.waiters.line.clear()
         for worker in engine.workers.values():
             worker.leases.clear()
-        engine.dispatch._parked.clear()
+        engine.parking.calls.clear()
         engine.clocks.waits.entries().clear()
 
     def _boot(self) -> None:

@@ -19,11 +19,11 @@ from msgspec import Struct
 from flashq.client import calls
 from flashq.client.address import Address
 from flashq.client.encoding import encode
-from flashq.client.orphans import Orphans, PullKey
+from flashq.client.orphans import Orphans, pull_key
 from flashq.client.pipeline import NEVER, Backoff, Pipeline, Unreachable
 from flashq.client.sockets import tune
 from flashq.errors import CallTimeout, ConnectionLost, FlashQError
-from flashq.protocol.requests import Pull, PullBatch
+from flashq.protocol.requests import Request
 
 DIAL_LIMIT_S: Final = 5.0
 """One attempt to connect: an address that answers nothing must not eat the time of all further attempts."""
@@ -290,20 +290,21 @@ class AsyncConnection:
             for answer in answers:
                 answer.cancel()
 
-    async def wait(self, request: Pull | PullBatch, wait_ms: int | None, timeout_ms: int | None) -> bytes:
-        """Send a pull that the server may hold back until there is a job; other calls overtake it.
+    async def wait(self, request: Request, wait_ms: int | None, timeout_ms: int | None) -> bytes:
+        """Send a request whose answer the server may hold back; other calls overtake it.
 
-        A caller who gives up (cancellation) leaves his pull behind at the server. It is kept: the next caller who
-        asks for the same takes it over, and a job that comes for nobody is given back.
+        A caller who gives up (cancellation) leaves his request behind at the server. If it is a pull it is kept: the
+        next caller who asks for the same takes it over, and a job that comes for nobody is given back. The answer to
+        anything else is dropped when it comes.
 
         Args:
-            request: the pull.
+            request: the pull, or what else waits.
             wait_ms: how long the server may hold it; None: for ever.
             timeout_ms: how long the answer may take beyond that.
         """
         loop = asyncio.get_running_loop()
-        key = PullKey(type(request), request.queue, getattr(request, "count", 1))
-        answer = self._orphans.adopt(key, forever=wait_ms is None)
+        key = pull_key(request)
+        answer = None if key is None else self._orphans.adopt(key, forever=wait_ms is None)
         if answer is None:
             patience = None if wait_ms is None or timeout_ms is None else wait_ms + timeout_ms
             opening = NEVER if timeout_ms is None else loop.time() + timeout_ms / 1000
@@ -315,7 +316,10 @@ class AsyncConnection:
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            self._orphans.leave(key, answer, forever=wait_ms is None)
+            if key is None:
+                answer.cancel()
+            else:
+                self._orphans.leave(key, answer, forever=wait_ms is None)
             raise
 
     async def authenticate(self, token: str, timeout_ms: int | None) -> None:

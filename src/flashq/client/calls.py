@@ -256,6 +256,12 @@ def pull_batch(queue: str, count: int, timeout: int | None) -> Call[list[JobReco
     return Call(encoding.PullBatch(queue=queue, count=count, timeout=timeout), read_pulled_batch, True)
 
 
+def pull_any(queues: Sequence[str], count: int, timeout: int | None) -> Call[list[JobRecord]]:
+    """PULLANY: take up to ``count`` jobs, from the first of the queues that has some on; waits as `pull_batch` does."""
+    request = encoding.PullAny(queues=list(queues), count=count, timeout=timeout)
+    return Call(request, read_pulled_batch, True)
+
+
 def ack(job: JobRecord | int, result: object = None, *, token: str | None = None) -> Call[None]:
     """ACK: the attempt succeeded, with what result."""
     id, token = _id_and_token(job, token)

@@ -24,6 +24,7 @@ __all__ = [
     "JobSpec",
     "Progress",
     "Pull",
+    "PullAny",
     "PullBatch",
     "Push",
     "PushBatch",
@@ -72,6 +73,10 @@ class Pull(requests.Pull, omit_defaults=True, kw_only=True, gc=False):
 
 class PullBatch(requests.PullBatch, omit_defaults=True, kw_only=True, gc=False):
     """PULLB."""
+
+
+class PullAny(requests.PullAny, omit_defaults=True, kw_only=True, gc=False):
+    """PULLANY."""
 
 
 class Ack(requests.Ack, omit_defaults=True, kw_only=True, gc=False):

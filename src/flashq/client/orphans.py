@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from flashq.client import calls
 from flashq.client.results import JobRecord
 from flashq.errors import FlashQError
-from flashq.protocol.requests import PullBatch
+from flashq.protocol.requests import Pull, PullAny, PullBatch, Request
 
 HOLD_S: Final = 1.0
 """How long a job waits for the next caller: longer than a loop that pulls again at once, far shorter than a lease."""
@@ -25,8 +25,17 @@ class PullKey(NamedTuple):
     """What was asked for: only a caller who asks for the same can take the answer."""
 
     kind: type
-    queue: str
+    queues: tuple[str, ...]
     most: int
+
+
+def pull_key(request: Request) -> PullKey | None:
+    """What a request asks for; None if it is no pull, and its answer may be dropped."""
+    if isinstance(request, PullAny):
+        return PullKey(type(request), tuple(request.queues), request.count)
+    if isinstance(request, Pull | PullBatch):
+        return PullKey(type(request), (request.queue,), getattr(request, "count", 1))
+    return None
 
 
 class _Orphan(NamedTuple):
@@ -116,7 +125,7 @@ def _jobs_in(key: PullKey, answer: "asyncio.Future[bytes]") -> list[JobRecord]:
     if answer.cancelled() or answer.exception() is not None:
         return []
     try:
-        if issubclass(key.kind, PullBatch):
+        if issubclass(key.kind, PullBatch | PullAny):
             return calls.read_pulled_batch(answer.result())
         job = calls.read_pulled(answer.result())
     except FlashQError:

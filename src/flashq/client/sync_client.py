@@ -7,7 +7,7 @@ the client's own carry their unit in the name (``call_timeout_ms``).
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import count as counting
 from types import TracebackType
@@ -19,12 +19,13 @@ from flashq.client import calls
 from flashq.client.address import resolve
 from flashq.client.batch import Collected
 from flashq.client.calls import Call
-from flashq.client.encoding import Pull, PullBatch, encode
+from flashq.client.encoding import encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
 from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.client.sync_connection import SyncConnection, Wire
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
+from flashq.protocol.requests import Request
 
 __all__ = ["Batch", "FlashQ", "Subscription"]
 
@@ -251,7 +252,7 @@ class FlashQ:
         Returns:
             The job; None if there was none in time.
         """
-        return self._wait(calls.pull(queue, timeout), timeout)
+        return self._wait(lambda left: calls.pull(queue, left), timeout)
 
     def pull_batch(self, queue: str, count: int, timeout: int | None = None) -> list[JobRecord]:
         """Take up to ``count`` jobs: waits for the first, then takes what is there.
@@ -264,7 +265,20 @@ class FlashQ:
         Returns:
             The jobs; empty if there was none in time.
         """
-        return self._wait(calls.pull_batch(queue, count, timeout), timeout)
+        return self._wait(lambda left: calls.pull_batch(queue, count, left), timeout)
+
+    def pull_any(self, queues: Sequence[str], count: int = 1, timeout: int | None = None) -> list[JobRecord]:
+        """Take up to ``count`` jobs from several queues: from the first as many as it has, then from the next.
+
+        Args:
+            queues: from where, up to 100; their order is their priority.
+            count: at most so many.
+            timeout: ms to wait until one of them has a job; None: as long as it takes; 0: not at all.
+
+        Returns:
+            The jobs; empty if there was none in time.
+        """
+        return self._wait(lambda left: calls.pull_any(queues, count, left), timeout)
 
     def ack(self, job: JobRecord | int, result: object = None, *, token: str | None = None) -> None:
         """The attempt succeeded.
@@ -576,23 +590,29 @@ class FlashQ:
                 lost = again
         raise lost
 
-    def _wait(self, call: Call[T], wait_ms: int | None) -> T:
-        """Send a pull; if the connection is lost, ask again for what is left of its waiting time."""
-        request = call.request
-        assert isinstance(request, Pull | PullBatch)
+    def _wait(self, ask: Callable[[int | None], Call[T]], wait_ms: int | None) -> T:
+        """Send a call that waits; if the connection is lost, ask again for what is left of its waiting time.
+
+        Args:
+            ask: makes the call for so many ms.
+            wait_ms: how long the server may hold the answer back; None: for ever.
+        """
         self._budget.calls += 1
         asked_at = self._connection.now_ms()
+        left = wait_ms
         repeats = 0
         while True:
+            call = ask(left)
+            assert isinstance(call.request, Request)
             try:
-                return call.read(self._connection.wait(request, request.timeout, self._call_timeout_ms))
+                return call.read(self._connection.wait(call.request, left, self._call_timeout_ms))
             except Unreachable:
                 raise
             except ConnectionLost:
                 if repeats == MAX_REPEATS or not self._budget.take():
                     raise
                 repeats += 1
-                request.timeout = self._left_ms(asked_at, wait_ms)
+                left = self._left_ms(asked_at, wait_ms)
 
     def _left_ms(self, asked_at: float, timeout_ms: int | None) -> int | None:
         """What is left of a time that began at ``asked_at``."""

@@ -29,7 +29,7 @@ from flashq.client.encoding import encode
 from flashq.client.pipeline import NEVER, Backoff, LineSplitter, Pipeline, Unreachable, is_event
 from flashq.client.sockets import tune
 from flashq.errors import CallTimeout, ConnectionLost
-from flashq.protocol.requests import Pull, PullBatch
+from flashq.protocol.requests import Request
 
 RECEIVE_BYTES: Final = 65_536
 """Read at once: a batch's answer in few calls."""
@@ -334,11 +334,11 @@ class SyncConnection:
             self._put_back(wire)
         return outcomes
 
-    def wait(self, request: Pull | PullBatch, wait_ms: int | None, timeout_ms: float | None) -> bytes:
-        """Send a pull and wait until there is a job.
+    def wait(self, request: Request, wait_ms: int | None, timeout_ms: float | None) -> bytes:
+        """Send a request whose answer the server may hold back, and wait for it.
 
         Args:
-            request: the pull.
+            request: a pull, or what else waits.
             wait_ms: how long the server may hold it; None: for ever.
             timeout_ms: how long the answer may take beyond that.
         """

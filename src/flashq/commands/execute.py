@@ -1,6 +1,6 @@
 """The one way in: may this session do that, and what comes of it."""
 
-from flashq.commands.jobs import Parked
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, ShuttingDown, Unauthorized
@@ -21,7 +21,7 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
         now: the moment at which it takes effect.
 
     Returns:
-        Its answer, or `Parked` when it is a pull that wants to wait: parking is the door's next step.
+        Its answer, or `Parked` when it wants to wait: parking is the door's next step.
 
     Raises:
         FlashQError: it was refused, and nothing has changed.

@@ -1,44 +1,24 @@
 """PUSH, PULL, ACK and their kin: the commands that move jobs."""
 
+from collections.abc import Callable, Hashable
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from flashq.commands.names import queue_of
+from flashq.commands.names import check_queue_name, queue_of
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.engine.intake import DUPLICATE, REPLAYED
 from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue
-from flashq.errors import BadRequest, Duplicate, LimitReached, TooLarge
-from flashq.model import Instant
+from flashq.errors import BadRequest, Duplicate, TooLarge
+from flashq.model import Instant, JobView
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import check_payload, check_payloads, result_bytes
 from flashq.protocol.limits import MAX_BATCH
 
 OK: Final = replies.Reply()
 """The plain answer, shared; whoever marks an answer with a request's id makes its own."""
-
-
-class Parked(Struct, gc=False):
-    """A pull found nothing and wants to wait. The door parks it with the engine, or answers `empty`.
-
-    Attributes:
-        queue: where to wait.
-        count: how many jobs to take at the most.
-        wait_ms: how long; None = for ever.
-        worker: who will hold the jobs.
-        batch: whether the answer is that of PULLB.
-    """
-
-    queue: Queue
-    count: int
-    wait_ms: int | None
-    worker: Worker | None
-    batch: bool
-
-    def empty(self) -> replies.Pulled | replies.PulledBatch:
-        """The answer when there is nothing."""
-        return replies.PulledBatch(jobs=[]) if self.batch else replies.Pulled(job=None)
 
 
 def push(context: Context, _: Session, request: requests.Push, now: Instant) -> replies.Pushed:
@@ -85,29 +65,40 @@ def push_batch(context: Context, _: Session, request: requests.PushBatch, now: I
 
 def pull(context: Context, session: Session, request: requests.Pull, now: Instant) -> replies.Pulled | Parked:
     """PULL."""
-    queue, worker = _pulling(context, session, request.queue, now)
-    jobs = context.engine.dispatch.pull(queue, 1, now, worker)
-    if jobs:
-        return replies.Pulled(job=jobs[0])
-    if request.timeout == 0:
-        context.engine.queues.leave(queue)
-        return replies.Pulled(job=None)
-    return Parked(queue, 1, request.timeout, worker, batch=False)
+    name = request.queue
+    queue, worker = _pulling(context, session, name, now)
+    jobs = context.engine.dispatch.pull(queue, 1, now, worker) if queue is not None else []
+    if jobs or request.timeout == 0:
+        return _pulled(jobs)
+    return _parked(context, (name,), 1, request.timeout, worker, _pulled)
 
 
 def pull_batch(
     context: Context, session: Session, request: requests.PullBatch, now: Instant
 ) -> replies.PulledBatch | Parked:
     """PULLB."""
-    queue, worker = _pulling(context, session, request.queue, now)
-    count = min(request.count, MAX_BATCH)
-    jobs = context.engine.dispatch.pull(queue, count, now, worker) if count else []
-    if jobs:
+    name, count = request.queue, min(request.count, MAX_BATCH)
+    queue, worker = _pulling(context, session, name, now)
+    jobs = context.engine.dispatch.pull(queue, count, now, worker) if queue is not None and count else []
+    if jobs or request.timeout == 0 or not count:
         return replies.PulledBatch(jobs=jobs)
-    if request.timeout == 0 or not count:
-        context.engine.queues.leave(queue)
-        return replies.PulledBatch(jobs=[])
-    return Parked(queue, count, request.timeout, worker, batch=True)
+    return _parked(context, (name,), count, request.timeout, worker, _pulled_batch)
+
+
+def pull_any(
+    context: Context, session: Session, request: requests.PullAny, now: Instant
+) -> replies.PulledBatch | Parked:
+    """PULLANY."""
+    names = tuple(dict.fromkeys(request.queues))
+    for place, name in enumerate(request.queues):
+        if name not in context.engine.queues.by_name:
+            check_queue_name(name, f"Invalid: queues[{place}]: ")
+    worker = _worker(context, session, now)
+    count = min(request.count, MAX_BATCH)
+    jobs = context.engine.dispatch.pull_any(names, count, now, worker) if count else []
+    if jobs or request.timeout == 0 or not count:
+        return replies.PulledBatch(jobs=jobs)
+    return _parked(context, names, count, request.timeout, worker, _pulled_batch)
 
 
 def ack(context: Context, _: Session, request: requests.Ack, now: Instant) -> replies.Reply:
@@ -208,14 +199,36 @@ def check_batch(count: int, what: str) -> None:
         raise TooLarge(f"Batch too large ({count} {what}, max {MAX_BATCH})")
 
 
-def _pulling(context: Context, session: Session, name: str, now: Instant) -> tuple[Queue, Worker | None]:
-    """From where and by whom. A refusal leaves neither a queue nor a worker behind."""
-    queue = queue_of(context.engine.queues, name)
-    try:
-        return queue, _worker(context, session, now)
-    except LimitReached:
-        context.engine.queues.leave(queue)
-        raise
+def _pulling(context: Context, session: Session, name: str, now: Instant) -> tuple[Queue | None, Worker | None]:
+    """From where and by whom. A queue that is not there holds nothing, and is made only when somebody waits on it."""
+    queue = context.engine.queues.by_name.get(name)
+    if queue is None:
+        check_queue_name(name)
+    return queue, _worker(context, session, now)
+
+
+def _parked(
+    context: Context,
+    names: tuple[str, ...],
+    count: int,
+    wait_ms: int | None,
+    worker: Worker | None,
+    reply: Callable[[list[JobView]], replies.Reply],
+) -> Parked:
+    """A pull that found nothing and wants to wait."""
+
+    def park(token: Hashable, now: Instant) -> None:
+        context.engine.dispatch.park(token, names, count, wait_ms, now, worker)
+
+    return Parked(park, reply, lambda: reply([]), in_line=True)
+
+
+def _pulled(jobs: list[JobView]) -> replies.Pulled:
+    return replies.Pulled(job=jobs[0] if jobs else None)
+
+
+def _pulled_batch(jobs: list[JobView]) -> replies.PulledBatch:
+    return replies.PulledBatch(jobs=jobs)
 
 
 def _worker(context: Context, session: Session, now: Instant) -> Worker | None:

@@ -11,18 +11,19 @@ _NAME: Final = re.compile(r"[\w.-]+")
 """Unicode letters and digits, underscore, dot, hyphen."""
 
 
-def check_queue_name(name: str) -> None:
-    """Refuse a name that no queue may have.
+def check_queue_name(name: str, where: str = "") -> None:
+    """Refuse a name that no queue may have; ``where`` names its place in a list.
 
     Raises:
         BadRequest: it is empty, too long or holds other characters.
     """
     if not name:
-        raise BadRequest("Queue name cannot be empty")
+        raise BadRequest(f"{where}Queue name cannot be empty")
     if len(name.encode()) > MAX_QUEUE_NAME_BYTES:
-        raise BadRequest("Queue name too long (max 256 chars)")
+        raise BadRequest(f"{where}Queue name too long (max 256 chars)")
     if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise BadRequest("Queue name must contain only alphanumeric characters, underscores, hyphens, or dots")
+        allowed = "alphanumeric characters, underscores, hyphens, or dots"
+        raise BadRequest(f"{where}Queue name must contain only {allowed}")
 
 
 def queue_of(queues: Queues, name: str) -> Queue:

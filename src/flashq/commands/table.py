@@ -29,6 +29,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.PushBatch, jobs.push_batch, "producer"),
     (requests.Pull, jobs.pull, "worker"),
     (requests.PullBatch, jobs.pull_batch, "worker"),
+    (requests.PullAny, jobs.pull_any, "worker"),
     (requests.Ack, jobs.ack, "worker"),
     (requests.AckBatch, jobs.ack_batch, "worker"),
     (requests.Fail, jobs.fail, "worker"),

@@ -13,6 +13,7 @@ from flashq.engine.jobs import CHUNK, CHUNK_BITS, JOB_BYTES, MASK
 from flashq.engine.leases import Lease
 from flashq.engine.lifecycle import LIVE
 from flashq.engine.queue import Queue
+from flashq.engine.waiters import Waiter
 from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN
 
 _SLOTS: Final = range(CHUNK)
@@ -119,9 +120,11 @@ def _leases(engine: Engine, found: _Found) -> list[str]:
 
 def _waits(engine: Engine, found: _Found) -> list[str]:
     wrong: list[str] = []
-    parked = sum(len(queue.waiters) for queue in engine.queues.by_name.values())
-    if parked != engine.dispatch.parked():
-        wrong.append(f"{parked} clients stand in line, {engine.dispatch.parked()} are parked")
+    lines = {(name, token) for name, queue in engine.queues.by_name.items() for token in queue.waiters.line}
+    pulls = [call for call in engine.parking.calls.values() if isinstance(call, Waiter)]
+    parked = {(name, pull.token) for pull in pulls for name in pull.queues}
+    if lines != parked:
+        wrong.append(f"clients stand in {len(lines)} places in line and are parked for {len(parked)}")
     for name, queue in engine.queues.by_name.items():
         if queue.waiters and queue.counts[WAITING] and queue.limits.free:
             wrong.append(f"{name}: clients wait although jobs are ready")

@@ -6,7 +6,7 @@ from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs
 from flashq.engine.leases import Lease, Worker
 from flashq.engine.queue import Queue
 from flashq.engine.timers import Alarm, Timers
-from flashq.engine.waiters import Waiter
+from flashq.engine.waiters import Call
 from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN
 
 
@@ -27,7 +27,7 @@ class Clocks(Struct, frozen=True):
     expiries: Timers[int]
     leases: Timers[Lease]
     workers: Timers[Worker]
-    waits: Timers[Waiter]
+    waits: Timers[Call]
     refills: Timers[Queue]
     alarm: Alarm
 
@@ -41,7 +41,7 @@ def make_clocks(jobs: Jobs) -> Clocks:
         expiries=Timers(lambda _, id: jobs.state(id) not in (UNKNOWN, COMPLETED, FAILED), alarm),
         leases=Timers(lambda _, lease: lease.open > 0, alarm),
         workers=Timers(lambda _, worker: not worker.gone, alarm),
-        waits=Timers(lambda _, waiter: waiter.parked, alarm),
+        waits=Timers(lambda _, call: call.parked, alarm),
         refills=Timers(lambda due, queue: queue.refill_at == due, alarm),
         alarm=alarm,
     )

@@ -4,9 +4,10 @@ A pull changes memory only. Nothing about it is remembered: after a crash an act
 at-least-once delivery allows, so a pull never costs a disk write.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any
 
 from msgspec import UNSET, Raw
 
@@ -14,16 +15,14 @@ from flashq.engine.clocks import Clocks
 from flashq.engine.effects import Outbox
 from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs, Run
 from flashq.engine.leases import Lease, Worker
+from flashq.engine.parking import Parking
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.settings import Settings
 from flashq.engine.views import view
 from flashq.engine.waiters import Waiter
-from flashq.errors import Overloaded
+from flashq.errors import LimitReached
 from flashq.model import ACTIVE, WAITING, Instant, JobView
-from flashq.protocol.limits import MAX_ANSWER_BYTES, MAX_JOB_BYTES, MAX_WAITS
-
-_SURELY_FIT: Final = MAX_ANSWER_BYTES // MAX_JOB_BYTES
-"""Jobs that fit into one answer whatever their sizes."""
+from flashq.protocol.limits import MAX_ANSWER_BYTES, MAX_JOB_BYTES
 
 
 class Dispatch:
@@ -35,6 +34,7 @@ class Dispatch:
         queues: Queues,
         clocks: Clocks,
         outbox: Outbox,
+        parking: Parking,
         settings: Settings,
         epoch: int,
         nonce: Callable[[], str],
@@ -44,14 +44,24 @@ class Dispatch:
         self._queues = queues
         self._clocks = clocks
         self._outbox = outbox
+        self._parking = parking
         self._lease_ms = settings.lease
         self._epoch = epoch
         self._nonce = nonce
         self._serial = 0
-        self._parked: dict[Hashable, Waiter] = {}
 
-    def pull(self, queue: Queue, count: int, now: Instant, worker: Worker | None = None) -> list[JobView]:
-        """Take up to ``count`` jobs now; none when there are none or the queue's brakes say no."""
+    def pull(
+        self, queue: Queue, count: int, now: Instant, worker: Worker | None = None, room: int = MAX_ANSWER_BYTES
+    ) -> list[JobView]:
+        """Take up to ``count`` jobs now; none when there are none or the queue's brakes say no.
+
+        Args:
+            queue: from where.
+            count: at most so many.
+            now: the moment of the call.
+            worker: who will hold the jobs.
+            room: bytes that the jobs may have together.
+        """
         if queue.waiters.line:
             self.feed(queue, now)  # those who came first are served first
         waiting = queue.counts[WAITING]
@@ -61,50 +71,60 @@ class Dispatch:
         granted = count if limits.free else limits.allow(count, queue.counts[ACTIVE], now.steady)
         if granted <= 0:
             return []
-        return self._hand_out(queue, self._take(queue, min(granted, waiting)), now, worker)
+        return self._hand_out(queue, self._take(queue, min(granted, waiting)), now, worker, room)
+
+    def pull_any(self, names: Sequence[str], count: int, now: Instant, worker: Worker | None = None) -> list[JobView]:
+        """Take up to ``count`` jobs from several queues, from the first as many as it has, then from the next.
+
+        Together they are no larger than one answer may be.
+        """
+        jobs: list[JobView] = []
+        room = MAX_ANSWER_BYTES
+        for name in names:
+            queue = self._queues.by_name.get(name)
+            if queue is None:
+                continue
+            more = self.pull(queue, count - len(jobs), now, worker, room)
+            jobs += more
+            room -= sum(self._sizes([job.id for job in more]))
+            if len(jobs) == count or room < MAX_JOB_BYTES:
+                break
+        return jobs
 
     def park(
-        self, token: Hashable, queue: Queue, count: int, wait_ms: int | None, now: Instant, worker: Worker | None = None
+        self,
+        token: Hashable,
+        names: tuple[str, ...],
+        count: int,
+        wait_ms: int | None,
+        now: Instant,
+        worker: Worker | None = None,
     ) -> None:
         """Wait for jobs; the answer comes as a delivery to ``token``, which must be new.
 
         Args:
             token: anything hashable that names the waiting call.
-            queue: where to wait.
+            names: of the queues to wait on, each once; those that are not there are made.
             count: how many jobs to take at the most.
             wait_ms: ms until the empty answer; None = for ever.
             now: the moment of the call.
             worker: who will hold the jobs.
 
         Raises:
-            Overloaded: as many clients are parked as may be.
+            Overloaded: as many calls wait as may.
+            LimitReached: there are as many queues as there may be.
         """
-        if len(self._parked) >= MAX_WAITS:
-            raise Overloaded(f"Too many waiting pulls (max {MAX_WAITS})")
-        waiter = Waiter(token, queue.name, count, worker)
-        self._parked[token] = waiter
-        queue.waiters.park(waiter)
-        if wait_ms is not None:
-            self._clocks.waits.at(now.steady + wait_ms, waiter)
-        if queue.counts[WAITING]:
-            self._await_refill(queue, now)
-
-    def unpark(self, token: Hashable) -> bool:
-        """The client no longer waits. Tells whether it did."""
-        waiter = self._parked.pop(token, None)
-        if waiter is None:
-            return False
-        queue = self._queues.by_name[waiter.queue]
-        queue.waiters.leave(token)
-        self._clocks.waits.stale()
-        self._queues.leave(queue)
-        return True
-
-    def give_up(self, waiter: Waiter) -> None:
-        """A parked client's time is over: its answer is that there is nothing."""
-        if waiter.parked:
-            self.unpark(waiter.token)
-            self._outbox.deliver(waiter.token, [])
+        waiter = Waiter(names, count, worker, token=token, leave=partial(self._leave_lines, token, names))
+        self._parking.park(waiter, wait_ms, now)
+        try:
+            for name in names:
+                queue = self._queues.make(name)
+                queue.waiters.park(waiter)
+                if queue.counts[WAITING]:
+                    self._await_refill(queue, now)
+        except LimitReached:
+            self._parking.unpark(token)
+            raise
 
     def feed(self, queue: Queue, now: Instant) -> None:
         """Serve those who wait, first come, first served, as far as jobs and brakes allow."""
@@ -118,14 +138,12 @@ class Dispatch:
                     self._await_refill(queue, now)
                     return
             waiters.pop()
-            del self._parked[waiter.token]
+            del self._parking.calls[waiter.token]
             self._clocks.waits.stale()
+            if len(waiter.queues) > 1:
+                waiter.leave()
             jobs = self._hand_out(queue, self._take(queue, granted), now, waiter.worker)
             self._outbox.deliver(waiter.token, jobs)
-
-    def parked(self) -> int:
-        """How many clients wait."""
-        return len(self._parked)
 
     def refilled(self, queue: Queue, due: int, now: Instant) -> None:
         """The bucket holds a token again."""
@@ -168,10 +186,21 @@ class Dispatch:
             ids = ready.take(count - len(waiting))
             assert ids, "the line holds fewer jobs than are waiting"
 
-    def _hand_out(self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None) -> list[JobView]:
+    def _leave_lines(self, token: Hashable, names: tuple[str, ...]) -> None:
+        for name in names:
+            queue = self._queues.by_name.get(name)
+            if queue is not None:
+                queue.waiters.leave(token)
+                self._queues.leave(queue)
+
+    def _hand_out(
+        self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None, room: int = MAX_ANSWER_BYTES
+    ) -> list[JobView]:
         run = self._jobs.run(ids)
-        if len(ids) > _SURELY_FIT and not self._fit(run, ids):
-            ids = self._cut(queue, ids)
+        if len(ids) * MAX_JOB_BYTES > room and not self._fit(run, ids, room):
+            ids = self._cut(queue, ids, room)
+            if not ids:
+                return []
             run = self._jobs.run(ids)
         count = len(ids)
         self._queues.move(queue, WAITING, ACTIVE, count)
@@ -189,16 +218,16 @@ class Dispatch:
                 self._outbox.event("active", name, id, started)
         return jobs
 
-    def _fit(self, run: Run | None, ids: list[int]) -> bool:
-        """Whether the payloads of these jobs fit into one answer."""
+    def _fit(self, run: Run | None, ids: list[int], room: int) -> bool:
+        """Whether the payloads of these jobs fit into so many bytes."""
         if run is not None:
-            return sum(map(len, run.chunk.data[run.start : run.stop])) <= MAX_ANSWER_BYTES
-        return sum(self._sizes(ids)) <= MAX_ANSWER_BYTES
+            return sum(map(len, run.chunk.data[run.start : run.stop])) <= room
+        return sum(self._sizes(ids)) <= room
 
-    def _cut(self, queue: Queue, ids: list[int]) -> list[int]:
+    def _cut(self, queue: Queue, ids: list[int], room: int) -> list[int]:
         """As many of them as fit; the others go back to where they stood."""
         sizes = accumulate(self._sizes(ids))
-        fitting = sum(size <= MAX_ANSWER_BYTES for size in sizes)
+        fitting = sum(size <= room for size in sizes)
         for id in reversed(ids[fitting:]):
             queue.ready.put_front(self._jobs.options(id).priority, [id])
         return ids[:fitting]

@@ -5,21 +5,21 @@ is noted for nobody: no record when nothing is remembered, no event when nobody 
 """
 
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from flashq.engine.queue import Options
 from flashq.engine.records import Pushed, Record
-from flashq.model import Event, JobView
+from flashq.model import Event
 
 
 class Effects(NamedTuple):
     """The effects of one turn."""
 
     records: list[Record]
-    deliveries: list[tuple[Hashable, list[JobView]]]
-    """(the waiter's token, its jobs); no jobs: its time is over."""
+    deliveries: list[tuple[Hashable, Any]]
+    """(the token of a call that waited, what it waited for); nothing, an empty list: its time is over."""
     events: list[Event]
 
 
@@ -34,7 +34,7 @@ class Outbox:
         self.watched = False
         """Whether anybody listens to events."""
         self.records: list[Record] = []
-        self.deliveries: list[tuple[Hashable, list[JobView]]] = []
+        self.deliveries: list[tuple[Hashable, Any]] = []
         self.events: list[Event] = []
         self._run: Pushed | None = None  # the newest record, when it may still grow
         self._options: Options | None = None
@@ -65,9 +65,9 @@ class Outbox:
         self._options = options
         self.records.append(self._run)
 
-    def deliver(self, token: Hashable, jobs: list[JobView]) -> None:
-        """Answer a parked pull."""
-        self.deliveries.append((token, jobs))
+    def deliver(self, token: Hashable, what: object) -> None:
+        """Answer a call that waited; an empty list: its time is over."""
+        self.deliveries.append((token, what))
 
     def event(
         self,
@@ -98,7 +98,7 @@ class Outbox:
             self._run = None
         return records
 
-    def take_deliveries(self) -> list[tuple[Hashable, list[JobView]]]:
+    def take_deliveries(self) -> list[tuple[Hashable, Any]]:
         """The deliveries since the last call."""
         deliveries, self.deliveries = self.deliveries, []
         return deliveries

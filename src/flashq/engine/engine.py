@@ -18,6 +18,7 @@ from flashq.engine.intake import Intake
 from flashq.engine.jobs import Jobs
 from flashq.engine.leases import Worker
 from flashq.engine.lookup import Lookup
+from flashq.engine.parking import Parking
 from flashq.engine.queue import Queues
 from flashq.engine.rates import Rates
 from flashq.engine.settings import Settings
@@ -59,8 +60,9 @@ class Engine:
         self.crons = Crons()
         self.workers: dict[str, Worker] = {}
         self.outbox = Outbox(recording=recording)
+        self.parking = Parking(self.clocks.waits, self.outbox)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
-        self.dispatch = Dispatch(jobs, queues, clocks, outbox, settings, epoch, nonce)
+        self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)
         self.settle = Settle(
             jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, settings, epoch, self.dispatch,
@@ -90,8 +92,8 @@ class Engine:
         self.control.fire_crons(now, self.settings.cron_slice)
         for due, queue in clocks.refills.due(now.steady, most):
             self.dispatch.refilled(queue, due, now)
-        for _, waiter in clocks.waits.due(now.steady, most):
-            self.dispatch.give_up(waiter)
+        for _, call in clocks.waits.due(now.steady, most):
+            self.parking.give_up(call)
         return self.wait(now)
 
     def take_effects(self) -> Effects:

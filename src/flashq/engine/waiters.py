@@ -1,29 +1,43 @@
-"""Clients parked on an empty queue: first come, first served; leaving from the middle costs nothing."""
+"""Clients parked on empty queues: first come, first served; leaving from the middle costs nothing.
+
+A pull of several queues is one waiter that stands in several lines. Whoever takes it out of one of them calls its
+`leave`, which takes it out of the others.
+"""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from msgspec import Struct
 
 from flashq.engine.leases import Worker
 
 
-class Waiter(Struct, eq=False, gc=False):
-    """One parked pull.
+class Call(Struct, eq=False, kw_only=True):
+    """A call that waits for its answer, whatever it waits for.
 
     Attributes:
         token: what the caller knows it by; comes back with the delivery.
-        queue: the name of the queue it waits on.
-        count: how many jobs it takes at the most.
-        worker: who will hold the jobs, if the client named itself.
+        leave: takes it out of wherever it stands.
         parked: False once it was served, gave up or went away.
     """
 
     token: Hashable
-    queue: str
+    leave: Callable[[], None]
+    parked: bool = True
+
+
+class Waiter(Call, eq=False):
+    """One parked pull.
+
+    Attributes:
+        queues: the names of the queues it waits on.
+        count: how many jobs it takes at the most.
+        worker: who will hold the jobs, if the client named itself.
+    """
+
+    queues: tuple[str, ...]
     count: int
     worker: Worker | None
-    parked: bool = True
 
 
 class Waiters:

@@ -15,7 +15,7 @@ MAX_RESULT_BYTES: Final = 256 * 1024
 """A job's result. Results of 5,000 jobs stay in memory: 1.25 GiB in the worst case, 64 MiB by the byte bound."""
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""Payloads in one answer: a PULLB or DLQ that would hold more holds fewer jobs, so that no client is sent a line that
+"""Payloads in one answer: a PULLB, PULLANY or DLQ that would hold more holds fewer jobs, so that no client is sent a line that
 is longer than it may send itself, and none can make the server build a line of all its memory."""
 
 MAX_BATCH: Final = 10_000
@@ -49,9 +49,17 @@ MAX_ID: Final = 2**53 - 1
 MAX_DURATION_MS: Final = 10 * 365 * 24 * 3600 * 1000
 """Ten years: a longer delay, ttl, timeout or backoff is a slip of the unit."""
 
-MAX_WAITS_PER_CONNECTION: Final = 128
-MAX_WAITS: Final = 20_000
-"""Pulls parked at once: each is an entry in a queue's line and a client that expects an answer."""
+MAX_PULL_QUEUES: Final = 100
+"""Queues in one PULLANY: a pull that waits stands in the line of each of them."""
+
+MAX_WAITS_PER_CONNECTION: Final = 10_000
+"""Calls of one connection that wait: a program that awaits the results of a whole batch on its one connection."""
+
+MAX_WAITS: Final = 100_000
+"""Calls that wait, over the whole server: each is some hundred bytes and a client that expects an answer."""
+
+MAX_PULLS_BEHIND: Final = 128
+"""Pulls without ``reqId`` that stand behind one that waits: more than these are answered at once, with an error."""
 
 MAX_QUEUES: Final = 10_000
 MAX_CRONS: Final = 1_000

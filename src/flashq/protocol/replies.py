@@ -54,7 +54,7 @@ class Pulled(Reply, kw_only=True, gc=False):
 
 
 class PulledBatch(Reply, kw_only=True, gc=False):
-    """PULLB."""
+    """PULLB and PULLANY."""
 
     jobs: list[JobView]
 

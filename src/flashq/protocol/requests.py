@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, JobId, JobSpec, Key, Priority
-from flashq.protocol.limits import MAX_WORKER_QUEUES
+from flashq.protocol.limits import MAX_PULL_QUEUES, MAX_WORKER_QUEUES
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
@@ -48,6 +48,14 @@ class PullBatch(Request, tag="PULLB", kw_only=True, gc=False):
 
     queue: str
     count: U32
+    timeout: Duration | None = None
+
+
+class PullAny(Request, tag="PULLANY", kw_only=True, gc=False):
+    """Take up to ``count`` jobs from several queues, the first named first; waits for at least one."""
+
+    queues: Annotated[list[str], Meta(min_length=1, max_length=MAX_PULL_QUEUES)]
+    count: U32 = 1
     timeout: Duration | None = None
 
 
@@ -283,6 +291,7 @@ AnyRequest = (
     | PushBatch
     | Pull
     | PullBatch
+    | PullAny
     | Ack
     | AckBatch
     | Fail

@@ -156,8 +156,8 @@ class Runtime:
         """The second half of a turn, after the answer of the command that caused it: deliveries and events."""
         outbox = self.engine.outbox
         while outbox.deliveries:
-            for waiting, jobs in outbox.take_deliveries():
-                cast("Waiting", waiting).answer(jobs, now)
+            for waiting, delivered in outbox.take_deliveries():
+                cast("Waiting", waiting).answer(delivered, now)
         if outbox.events:
             depends_on = self.gather()
             events = outbox.take_events()

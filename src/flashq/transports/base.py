@@ -5,10 +5,10 @@ another one.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from flashq.errors import StorageError
-from flashq.model import Instant, JobView
+from flashq.model import Instant
 
 
 class Gated(Protocol):
@@ -28,10 +28,10 @@ class Gated(Protocol):
 
 
 class Waiting(Protocol):
-    """A parked pull, as its door knows it; what the engine calls the waiter's token."""
+    """A call that waits, as its door knows it; what the engine calls its token."""
 
-    def answer(self, jobs: list[JobView], now: Instant) -> None:
-        """Its jobs; none when its time is over."""
+    def answer(self, delivered: Any, now: Instant) -> None:  # noqa: ANN401 - what it is, its command knows
+        """What it waited for; nothing when its time is over."""
 
 
 class Turns(Protocol):

@@ -1,11 +1,11 @@
 """JSON lines over TCP and Unix sockets: one object per connection, no task per line.
 
 Order: commands take effect in the order in which they came, answers leave in that order. A command with a ``reqId``
-may be answered out of order; only a pull that waits ever is.
+may be answered out of order; only a call that waits ever is.
 
-Waiting: a pull that finds nothing is parked with the engine. While a pull without ``reqId`` is parked, further pulls
-without one stand behind it. Any other command without ``reqId`` ends that waiting at once with the empty answer, so
-that a connection can never wait for itself.
+Waiting: a call that finds nothing to answer is parked with the engine. While a pull without ``reqId`` is parked,
+further pulls without one stand behind it. Any other command without ``reqId`` ends that waiting at once with the
+answer of a wait that is over, so that a connection can never wait for itself.
 
 Back-pressure: reading stops while the client does not read its answers, while too many answers wait for the disk,
 and while the disk is far behind; it goes on by itself.
@@ -14,21 +14,23 @@ and while the disk is far behind; it goes on by itself.
 from asyncio import BaseTransport, Protocol, TimerHandle, Transport, get_running_loop
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from itertools import groupby
+from typing import Any, Final, NamedTuple, cast
 
 from msgspec.json import decode
 
 from flashq.commands.execute import execute
-from flashq.commands.jobs import OK, Parked
+from flashq.commands.jobs import OK
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
 from flashq.errors import FlashQError, Overloaded, StorageError, TooLarge, Unauthorized
 from flashq.model import Instant, JobView
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
-from flashq.protocol.limits import MAX_WAITS_PER_CONNECTION
+from flashq.protocol.limits import MAX_PULLS_BEHIND, MAX_WAITS_PER_CONNECTION
 from flashq.protocol.lines import LineSplitter
 from flashq.protocol.replies import Failed, Pulled, PulledBatch, Reply
-from flashq.protocol.requests import AnyRequest, Pull, PullBatch
+from flashq.protocol.requests import AnyRequest, Pull, PullAny, PullBatch
 from flashq.transports.base import Turns
 
 WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
@@ -65,7 +67,7 @@ AUTH_TRIES: Final = 3
 """What a connection gets before it has shown a valid token."""
 
 
-_PULLS: Final = (Pull, PullBatch)
+_PULLS: Final = (Pull, PullBatch, PullAny)
 
 
 class _Held(NamedTuple):
@@ -77,7 +79,7 @@ class _Held(NamedTuple):
 
 
 class _Wait:
-    """A parked pull of one connection; the engine knows it as the waiter's token."""
+    """A call of one connection that waits; the engine knows it as the call's token."""
 
     __slots__ = ("_connection", "parked", "req_id")
 
@@ -86,8 +88,8 @@ class _Wait:
         self.parked = parked
         self.req_id = req_id
 
-    def answer(self, jobs: list[JobView], now: Instant) -> None:
-        self._connection.answer_wait(self, jobs, now)
+    def answer(self, delivered: Any, now: Instant) -> None:  # noqa: ANN401 - what it is, its command knows
+        self._connection.answer_wait(self, delivered, now)
 
 
 class LineConnection(Protocol):
@@ -125,9 +127,9 @@ class LineConnection(Protocol):
         self._held: deque[_Held] = deque()
         self._owed = 0  # bytes of both
         self._later: list[bytes] = []  # lines for whose answers there is no room yet
-        # The parked pull without a reqId, and what stands behind it: pulls, or answers that must keep their place.
+        # The parked call without a reqId, and what stands behind it: pulls, or answers that must keep their place.
         self._waiting: _Wait | None = None
-        self._behind: deque[Pull | PullBatch | bytes] = deque()
+        self._behind: deque[Pull | PullBatch | PullAny | bytes] = deque()
         self._waits: dict[_Wait, None] = {}
         self._client_slow = False
         self._reading = True
@@ -198,7 +200,7 @@ class LineConnection(Protocol):
         now = self._turns.clock()
         engine = self._context.engine
         for wait in self._waits:
-            engine.dispatch.unpark(wait)
+            engine.parking.unpark(wait)
         self._waits.clear()
         self._waiting = None
         for held in self._held:
@@ -266,10 +268,13 @@ class LineConnection(Protocol):
         self._breathing = False
         self._go_on()
 
-    def answer_wait(self, wait: _Wait, jobs: list[JobView], now: Instant) -> None:
-        """A parked pull is answered; those that stood behind it have their turn."""
+    def answer_wait(self, wait: _Wait, delivered: Any, now: Instant) -> None:  # noqa: ANN401 - see `Parked.reply`
+        """A call that waited is answered; pulls that stood behind it have their turn."""
         self._waits.pop(wait, None)
-        self._reply(_pulled(wait.parked, jobs), wait.req_id)
+        if delivered:
+            self._reply(wait.parked.reply(delivered), wait.req_id)
+        else:
+            self._answer_over(wait.parked, wait.req_id)
         if wait is self._waiting:
             self._waiting = None
             self._serve_behind(now, may_wait=True)
@@ -336,7 +341,7 @@ class LineConnection(Protocol):
             return
         req_id = request.req_id
         if req_id is None and self._waiting is not None:
-            if isinstance(request, _PULLS):
+            if isinstance(request, _PULLS) and self._waiting.parked.in_line:
                 self._stand_behind(request)
                 return
             self._end_wait(now)
@@ -415,46 +420,48 @@ class LineConnection(Protocol):
 
     def _give_back(self, handed_out: list[list[JobView]], now: Instant) -> None:
         for jobs in handed_out:
-            self._context.engine.settle.hand_back([job.id for job in jobs], str(jobs[0].token), now)
+            for token, delivery in groupby(jobs, lambda job: str(job.token)):
+                self._context.engine.settle.hand_back([job.id for job in delivery], token, now)
 
     # --- waiting ---
 
     def _park(self, parked: Parked, req_id: str | None, now: Instant, *, may_wait: bool) -> None:
-        engine = self._context.engine
         if not may_wait:
-            engine.queues.leave(parked.queue)
-            self._reply(parked.empty(), req_id)
+            self._answer_over(parked, req_id)
             return
         if len(self._waits) >= MAX_WAITS_PER_CONNECTION:
-            engine.queues.leave(parked.queue)
-            raise Overloaded(f"Too many waiting pulls on this connection (max {MAX_WAITS_PER_CONNECTION})")
+            raise Overloaded(f"Too many waiting calls on this connection (max {MAX_WAITS_PER_CONNECTION})")
         wait = _Wait(self, parked, req_id)
-        try:
-            engine.dispatch.park(wait, parked.queue, parked.count, parked.wait_ms, now, parked.worker)
-        except Overloaded:
-            engine.queues.leave(parked.queue)
-            raise
+        parked.park(wait, now)
         self._waits[wait] = None
         if req_id is None:
             self._waiting = wait
 
-    def _stand_behind(self, request: Pull | PullBatch) -> None:
-        if len(self._behind) < MAX_WAITS_PER_CONNECTION:
+    def _answer_over(self, parked: Parked, req_id: str | None) -> None:
+        """Answer it without what it waits for."""
+        try:
+            reply: Reply | Failed = parked.over()
+        except FlashQError as error:
+            reply = failure(error)
+        self._reply(reply, req_id)
+
+    def _stand_behind(self, request: Pull | PullBatch | PullAny) -> None:
+        if len(self._behind) < MAX_PULLS_BEHIND:
             self._behind.append(request)
             return
-        refused = Overloaded(f"Too many waiting pulls on this connection (max {MAX_WAITS_PER_CONNECTION})")
+        refused = Overloaded(f"Too many pulls behind one that waits (max {MAX_PULLS_BEHIND})")
         self._behind.append(encode(failure(refused)))
-        if len(self._behind) > 10 * MAX_WAITS_PER_CONNECTION:
+        if len(self._behind) > 10 * MAX_PULLS_BEHIND:
             self._ending = True
 
     def _end_wait(self, now: Instant) -> None:
-        """Something else comes behind the parked pull: answer it, and those behind it, without waiting."""
+        """Something else comes behind the call that waits: answer it, and pulls behind it, without waiting."""
         wait = self._waiting
         if wait is not None:
             self._waiting = None
-            self._context.engine.dispatch.unpark(wait)
+            self._context.engine.parking.unpark(wait)
             self._waits.pop(wait, None)
-            self._reply(wait.parked.empty(), None)
+            self._answer_over(wait.parked, None)
         self._serve_behind(now, may_wait=False)
 
     def _serve_behind(self, now: Instant, *, may_wait: bool) -> None:
@@ -469,9 +476,9 @@ class LineConnection(Protocol):
 
     def _stop_waiting(self, now: Instant) -> None:
         for wait in [wait for wait in self._waits if wait is not self._waiting]:
-            self._context.engine.dispatch.unpark(wait)
-            self._waits.pop(wait)
-            self._reply(wait.parked.empty(), wait.req_id)
+            if self._context.engine.parking.unpark(wait):  # else its answer is on the way
+                self._waits.pop(wait)
+                self._answer_over(wait.parked, wait.req_id)
         self._end_wait(now)
         self._send()
         self._turns.hand_over(now)
@@ -570,12 +577,6 @@ class LineConnection(Protocol):
         if self._lagged:
             self._transport.write(b'{"lagged":%d}\n' % self._lagged)
             self._lagged = 0
-
-
-def _pulled(parked: Parked, jobs: list[JobView]) -> Pulled | PulledBatch:
-    if parked.batch:
-        return PulledBatch(jobs=jobs)
-    return Pulled(job=jobs[0] if jobs else None)
 
 
 def _refusal(line: bytes, error: StorageError) -> bytes:

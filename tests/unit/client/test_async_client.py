@@ -412,6 +412,7 @@ EVERYTHING = {
         ("push_batch", ("q", [1]), "PUSHB"),
         ("pull", ("q",), "PULL"),
         ("pull_batch", ("q", 5), "PULLB"),
+        ("pull_any", (["q", "r"],), "PULLANY"),
         ("ack", (1,), "ACK"),
         ("ack_batch", ([1],), "ACKB"),
         ("fail", (1,), "FAIL"),

@@ -14,7 +14,7 @@ from tests.fakes.line_server import HANG_UP, OK, RESET, SILENCE, LineServer, Req
 from flashq.client import async_connection, calls, orphans
 from flashq.client.address import parse
 from flashq.client.async_connection import AsyncConnection
-from flashq.client.encoding import Pull, PullBatch, encode
+from flashq.client.encoding import Pull, PullAny, PullBatch, encode
 from flashq.client.pipeline import Unreachable
 from flashq.errors import CallTimeout, ConnectionLost, Unauthorized
 
@@ -270,6 +270,17 @@ async def test_a_job_for_nobody_is_given_back(closing: Any, monkeypatch: pytest.
             ("RELEASE", 3, "t"),
             ("RELEASE", 4, "t"),
         ]
+
+
+async def test_a_pull_of_several_queues_is_taken_over_by_its_like(closing: Any) -> None:
+    """Only the same queues in the same order are the same pull."""
+    with LineServer(mute_pulls) as server:
+        connection = closing(server.url)
+        for request in (PullAny(queues=["a", "b"]), PullAny(queues=["b", "a"]), PullAny(queues=["a", "b"])):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.wait(request, None, 5000), 0.01)
+        assert server.commands() == ["PULLANY", "PULLANY"]
+        assert len(connection._orphans) == 2
 
 
 async def test_a_job_in_the_moment_of_cancelling_is_not_lost(closing: Any) -> None:

@@ -9,8 +9,8 @@ from flashq.client.orphans import Orphans, PullKey
 from flashq.errors import ConnectionLost
 from flashq.protocol.requests import Pull, PullBatch
 
-ONE = PullKey(Pull, "q", 1)
-MANY = PullKey(PullBatch, "q", 5)
+ONE = PullKey(Pull, ("q",), 1)
+MANY = PullKey(PullBatch, ("q",), 5)
 JOB = b'{"ok":true,"job":{"id":3,"queue":"q","data":1,"token":"t"}}'
 JOBS = b'{"ok":true,"jobs":[{"id":3,"queue":"q","data":1,"token":"t"},{"id":4,"queue":"q","data":1,"token":"u"}]}'
 NOTHING = b'{"ok":true,"job":null}'

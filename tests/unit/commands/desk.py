@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.json import decode, encode
 
 from flashq.commands.execute import execute
-from flashq.commands.jobs import Parked
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
@@ -27,13 +27,16 @@ class Desk:
         self.hub = Hub(self._watch)
         self.context = Context(self.engine, self.hub)
         self.session = Session()
+        self.parked: dict[int, Parked] = {}
 
     def ask(self, cmd: str, **members: object) -> Answer:
-        """The answer, or ``{"parked": count}`` for a pull that wants to wait. A refusal is raised."""
+        """The answer, or ``{"parked": token}`` for a call that waits. A refusal is raised."""
         request = decode_request(encode({"cmd": cmd, **members}))
         reply = execute(self.context, self.session, request, self.now)
         if isinstance(reply, Parked):
-            return {"parked": reply.count}
+            self.parked[token := len(self.parked) + 1] = reply
+            reply.park(token, self.now)
+            return {"parked": token}
         answer: Answer = decode(encode(reply))
         assert answer.pop("ok") is True
         return answer

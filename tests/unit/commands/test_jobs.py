@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.commands.desk import Desk
 
-from flashq.commands.execute import execute
-from flashq.commands.jobs import OK, Parked, check_batch
+from flashq.commands.jobs import OK, check_batch
+from flashq.engine.waiters import Waiter
 from flashq.errors import BadRequest, Duplicate, FlashQError, NotActive, NotFound, Overloaded, StaleAttempt, TooLarge
-from flashq.protocol.codec import decode_request, encode
+from flashq.protocol.codec import encode
 from flashq.protocol.limits import MAX_BATCH
 from flashq.protocol.replies import Pulled, PulledBatch
 
@@ -50,18 +50,43 @@ def test_a_duplicate_names_the_job_that_holds_the_key(desk: Desk) -> None:
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_pull_that_wants_to_wait(desk: Desk, batch: bool) -> None:
-    """The door is told where, for how many, how long, and what to say when nothing comes."""
-    line = b'{"cmd":"PULLB","queue":"q","count":7,"timeout":50}' if batch else b'{"cmd":"PULL","queue":"q"}'
-    parked = execute(desk.context, desk.session, decode_request(line), desk.now)
-    assert isinstance(parked, Parked)
-    assert (parked.queue.name, parked.batch) == ("q", batch)
-    assert (parked.count, parked.wait_ms) == ((7, 50) if batch else (1, None))
-    assert parked.empty() == (PulledBatch(jobs=[]) if batch else Pulled(job=None))
+    """It waits where, for how many and as long as it said, and knows what to say when nothing comes."""
+    asked: dict[str, object] = {"cmd": "PULLB", "count": 7, "timeout": 50} if batch else {"cmd": "PULL"}
+    token = desk.ask(queue="q", **asked)["parked"]  # type: ignore[arg-type]
+    waiter = desk.engine.parking.calls[token]
+    assert isinstance(waiter, Waiter)
+    assert (waiter.queues, waiter.count) == (("q",), 7 if batch else 1)
+    assert [due - desk.now.steady for due, _, _ in desk.engine.clocks.waits.entries()] == ([50] if batch else [])
+    assert desk.parked[token].over() == (PulledBatch(jobs=[]) if batch else Pulled(job=None))
+    assert desk.parked[token].in_line
 
 
 def test_pull_batch_is_clamped(desk: Desk) -> None:
     """Nobody waits for, or gets, more than a batch."""
-    assert desk.ask("PULLB", queue="q", count=2**32 - 1) == {"parked": MAX_BATCH}
+    for asked in ({"cmd": "PULLB", "queue": "q"}, {"cmd": "PULLANY", "queues": ["q"]}):
+        waiter = desk.engine.parking.calls[desk.ask(count=2**32 - 1, **asked)["parked"]]  # type: ignore[arg-type]
+        assert isinstance(waiter, Waiter)
+        assert waiter.count == MAX_BATCH
+
+
+def test_a_pull_of_any_queue(desk: Desk) -> None:
+    """The order of the names is the priority; a name twice counts once; who asks for nothing is answered."""
+    for queue in "ab":
+        desk.ask("PUSHB", queue=queue, jobs=[{"data": queue}] * 2)
+    pulled = desk.ask("PULLANY", queues=["none", "b", "a", "b"], count=3)["jobs"]
+    assert [(job["queue"], job["id"]) for job in pulled] == [("b", 3), ("b", 4), ("a", 1)]
+    assert desk.ask("PULLANY", queues=["none"], timeout=0) == {"jobs": []}
+    assert desk.ask("PULLANY", queues=["none"], count=0) == {"jobs": []}
+    waiter = desk.engine.parking.calls[desk.ask("PULLANY", queues=["c", "b", "c"])["parked"]]
+    assert isinstance(waiter, Waiter)
+    assert (waiter.queues, waiter.count) == (("c", "b"), 1)
+
+
+def test_a_bad_name_among_several_is_named(desk: Desk) -> None:
+    """The place stands in the error, and the good names before it have made no queue."""
+    with pytest.raises(BadRequest, match=r"^Invalid: queues\[1\]: Queue name cannot be empty$"):
+        desk.ask("PULLANY", queues=["good", ""])
+    assert not desk.engine.queues.by_name
 
 
 def test_a_worker_that_was_lost_is_back_when_it_pulls(desk: Desk) -> None:

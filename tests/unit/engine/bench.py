@@ -18,10 +18,16 @@ from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue
 from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
+from flashq.engine.waiters import Waiter
 from flashq.model import Event, Instant, JobSpec, JobView
 
 START = Instant(wall=1_700_000_000_000, steady=50_000)
 """When every test begins."""
+
+
+def waiter(token: Hashable, queue: str = "emails", count: int = 1) -> Waiter:
+    """A parked pull of one queue, for a line that knows no other."""
+    return Waiter((queue,), count, None, token=token, leave=lambda: None)
 
 
 class Bench:
@@ -35,7 +41,7 @@ class Bench:
         self.engine = Engine(self.settings, nonce=nonces(), now=self.now, recording=True)
         self.engine.outbox.watched = True
         self.events: list[Event] = []
-        self.deliveries: list[tuple[Hashable, list[JobView]]] = []
+        self.deliveries: list[tuple[Hashable, Any]] = []
 
     def queue(self, name: str = "emails") -> Queue:
         """The queue of that name, made if there is none."""
@@ -82,7 +88,12 @@ class Bench:
         worker: Worker | None = None,
     ) -> None:
         """A client waits for jobs."""
-        self.engine.dispatch.park(token, self.queue(queue), count, wait_ms, self.now, worker)
+        self.engine.dispatch.park(token, (queue,), count, wait_ms, self.now, worker)
+        self.take()
+
+    def park_any(self, token: Hashable, *queues: str, count: int = 1, wait_ms: int | None = None) -> None:
+        """A client waits for jobs of several queues."""
+        self.engine.dispatch.park(token, queues, count, wait_ms, self.now)
         self.take()
 
     def ack(self, id: int, token: str | None = None, result: bytes | None = None) -> bool:

@@ -89,7 +89,7 @@ class Teller:
         return self.bench.park(self.parked, queue, a % 3 + 1, [None, 10][b % 2])
 
     def _leave(self, a: int, b: int, queue: str) -> Any:
-        return self.bench.engine.dispatch.unpark(b)
+        return self.bench.engine.parking.unpark(b)
 
     def _ack(self, a: int, b: int, queue: str) -> Any:
         if self.held:

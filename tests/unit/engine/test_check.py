@@ -3,14 +3,13 @@
 from collections.abc import Callable
 
 import pytest
-from tests.unit.engine.bench import Bench
+from tests.unit.engine.bench import Bench, waiter
 
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Extra
 from flashq.engine.leases import Lease
 from flashq.engine.queue import Queue
-from flashq.engine.waiters import Waiter
 from flashq.model import ACTIVE, COMPLETED, DELAYED, UNKNOWN, WAITING, WAITING_CHILDREN
 
 LONELY = Lease("9.9.x", 0, 0, True, None, [], 0)
@@ -120,14 +119,14 @@ def lose_a_lease_timer(engine: Engine) -> None:
 def park_nowhere(engine: Engine) -> None:
     """A client in a line, unknown to those who feed."""
     emails(engine).ready.take(9)
-    emails(engine).waiters.park(Waiter("ann", "emails", 1, None))
+    emails(engine).waiters.park(waiter("ann", "emails", 1))
 
 
 def let_a_client_wait_in_vain(engine: Engine) -> None:
     """Jobs are ready and a client waits."""
-    waiter = Waiter("ann", "emails", 1, None)
-    emails(engine).waiters.park(waiter)
-    engine.dispatch._parked["ann"] = waiter
+    ann = waiter("ann")
+    emails(engine).waiters.park(ann)
+    engine.parking.calls["ann"] = ann
 
 
 def lose_a_delay(engine: Engine) -> None:

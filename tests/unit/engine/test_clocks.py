@@ -66,7 +66,7 @@ def test_a_wait_means_something_while_it_is_parked(bench: Bench) -> None:
     bench.park("ann", wait_ms=100)
     bench.park("ben", wait_ms=200)
     bench.park("eve", wait_ms=300)
-    bench.engine.dispatch.unpark("ben")
+    bench.engine.parking.unpark("ben")
     bench.push()
     assert alive(bench, "waits") == [False, False, True]
 

@@ -4,7 +4,8 @@ import pytest
 from tests.unit.engine.bench import START, Bench
 
 from flashq.engine import dispatch as module
-from flashq.errors import Overloaded
+from flashq.engine import parking
+from flashq.errors import LimitReached, Overloaded
 
 # --- pulls ---
 
@@ -114,7 +115,7 @@ def test_first_come_first_served(bench: Bench) -> None:
     bench.push()
     bench.push()
     assert bench.delivered() == [("ben", [2]), ("eve", [3])]
-    assert bench.engine.dispatch.parked() == 0
+    assert len(bench.engine.parking) == 0
 
 
 def test_a_batch_pull_takes_what_is_there_and_waits_no_longer(bench: Bench) -> None:
@@ -186,18 +187,18 @@ def test_unpark_takes_a_client_out_of_the_line(bench: Bench) -> None:
     """No job goes to a client that has left; leaving twice is nothing."""
     bench.park("ann")
     bench.park("ben")
-    assert bench.engine.dispatch.unpark("ann")
-    assert not bench.engine.dispatch.unpark("ann")
+    assert bench.engine.parking.unpark("ann")
+    assert not bench.engine.parking.unpark("ann")
     bench.push()
     assert bench.delivered() == [("ben", [1])]
-    assert not bench.engine.dispatch.unpark("ben")
+    assert not bench.engine.parking.unpark("ben")
 
 
 def test_a_queue_on_which_nobody_waits_any_more_is_forgotten(bench: Bench) -> None:
     """Waiting on made-up names leaves nothing behind."""
     bench.park("ann", "made-up", wait_ms=10)
     bench.park("ben", "made-up")
-    bench.engine.dispatch.unpark("ben")
+    bench.engine.parking.unpark("ben")
     assert "made-up" in bench.engine.queues.by_name
     bench.pass_time(10)
     assert "made-up" not in bench.engine.queues.by_name
@@ -205,12 +206,13 @@ def test_a_queue_on_which_nobody_waits_any_more_is_forgotten(bench: Bench) -> No
 
 def test_no_more_clients_are_parked_than_the_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all queues; one that leaves makes room."""
-    monkeypatch.setattr(module, "MAX_WAITS", 2)
+    monkeypatch.setattr(parking, "MAX_WAITS", 2)
     bench.park("ann", "a")
     bench.park("ben", "b")
-    with pytest.raises(Overloaded, match=r"^Too many waiting pulls \(max 2\)$"):
-        bench.park("eve", "c")
-    bench.engine.dispatch.unpark("ann")
+    with pytest.raises(Overloaded, match=r"^Too many waiting calls \(max 2\)$"):
+        bench.park_any("eve", "c", "d")
+    assert list(bench.engine.queues.by_name) == ["a", "b"]
+    bench.engine.parking.unpark("ann")
     bench.park("eve", "b")
 
 
@@ -321,3 +323,84 @@ def test_a_parked_pull_of_a_worker_that_is_gone_gets_a_lease_with_an_end(bench: 
     assert bench.delivered() == [("ann", [id])]
     bench.pass_time(30 * 60_000)
     assert bench.state(id) == "delayed"
+
+
+# --- several queues at once ---
+
+
+def test_a_pull_of_several_queues_takes_in_their_order(bench: Bench) -> None:
+    """From the first as many as it has, then from the next, each delivery with a token of its own; brakes hold."""
+    bench.push_batch({}, {}, queue="low")
+    bench.push_batch({}, {}, queue="high")
+    bench.push_batch({}, {}, queue="paused")
+    bench.engine.control.pause(bench.queue("paused"))
+    jobs = bench.engine.dispatch.pull_any(["paused", "unknown", "high", "low"], 3, bench.now)
+    assert [(job.queue, job.id) for job in jobs] == [("high", 3), ("high", 4), ("low", 1)]
+    assert [job.token == jobs[0].token for job in jobs] == [True, True, False]
+    assert "unknown" not in bench.engine.queues.by_name
+    assert [job.id for job in bench.engine.dispatch.pull_any(["high", "low"], 9, bench.now)] == [2]
+
+
+def test_several_queues_share_the_room_of_one_answer(bench: Bench) -> None:
+    """What the first queue gave is taken off the room for the next; what does not fit stays where it stood."""
+    large = b'"%b"' % (b"x" * (module.MAX_JOB_BYTES - 2))
+    bench.push_batch(*[{}] * 10, queue="a", data=large)
+    bench.push_batch(*[{}] * 10, queue="b", data=large)
+    bench.push("c")
+    most = module.MAX_ANSWER_BYTES // module.MAX_JOB_BYTES
+    pulled = bench.engine.dispatch.pull_any(["a", "b", "c"], 100, bench.now)
+    assert [job.id for job in pulled] == list(range(1, most + 1))
+    assert [job.id for job in bench.engine.dispatch.pull_any(["a", "b", "c"], 100, bench.now)] == [17, 18, 19, 20, 21]
+
+
+def test_no_room_at_all_leaves_everything_in_place(bench: Bench) -> None:
+    """A pull into which not even the first job fits changes nothing."""
+    bench.push_batch({}, {}, data=b'"12345678"')
+    assert bench.engine.dispatch.pull(bench.queue(), 2, bench.now, room=9) == []
+    assert [bench.state(id) for id in (1, 2)] == ["waiting", "waiting"]
+    assert bench.pulled_ids() == [1, 2]
+
+
+@pytest.mark.parametrize("first", ["a", "b", "c"])
+def test_whoever_waits_in_several_lines_is_served_by_the_first_that_has_a_job(bench: Bench, first: str) -> None:
+    """Once: it has left all other lines then, and queues that were made for the waiting are forgotten."""
+    bench.park_any("ann", "a", "b", "c", count=2)
+    bench.park("ben", "b")
+    id = bench.push(first)
+    assert bench.delivered() == [("ann", [id])]
+    assert all("ann" not in queue.waiters.line for queue in bench.engine.queues.by_name.values())
+    assert set(bench.engine.queues.by_name) == {first, "b"}
+    later = bench.push("b")
+    assert bench.delivered() == [("ben", [later])]
+
+
+def test_waiting_in_several_lines_ends_in_all(bench: Bench) -> None:
+    """By time and by leaving; the queues that were made for it are forgotten."""
+    bench.park_any("ann", "a", "b", wait_ms=10)
+    bench.park_any("ben", "b", "c")
+    assert [len(bench.queue(name).waiters) for name in "abc"] == [1, 2, 1]
+    bench.pass_time(10)
+    assert bench.delivered() == [("ann", [])]
+    assert bench.engine.parking.unpark("ben")
+    assert not bench.engine.queues.by_name
+
+
+def test_whoever_waits_in_several_lines_is_woken_by_the_brakes_of_each(bench: Bench) -> None:
+    """Jobs that are there but held back are given when their queue lets go."""
+    bench.push_batch({}, {}, queue="slow")
+    bench.engine.control.set_rate(bench.queue("slow"), 1, bench.now)
+    assert bench.pulled_ids("slow") == [1]
+    bench.park_any("ann", "empty", "slow", count=5)
+    bench.pass_time(1_000)
+    assert bench.delivered() == [("ann", [2])]
+
+
+def test_no_room_for_a_queue_to_wait_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused, it stands in no line, and the queues made for it are gone."""
+    monkeypatch.setattr("flashq.engine.queue.MAX_QUEUES", 2)
+    bench.push("a")
+    with pytest.raises(LimitReached):
+        bench.park_any("ann", "a", "b", "c")
+    assert list(bench.engine.queues.by_name) == ["a"]
+    assert not bench.queue("a").waiters
+    assert not bench.engine.parking.calls

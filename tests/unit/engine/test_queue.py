@@ -3,10 +3,10 @@
 import sys
 
 import pytest
+from tests.unit.engine.bench import waiter
 
 from flashq.engine import queue as module
 from flashq.engine.queue import Queue, Queues
-from flashq.engine.waiters import Waiter
 from flashq.errors import LimitReached
 from flashq.model import ACTIVE, COMPLETED, UNKNOWN, WAITING
 
@@ -54,7 +54,7 @@ def test_a_queue_that_holds_nothing_is_left() -> None:
     queues = Queues()
     queue = queues.make("a")
     assert not queue.listed
-    queue.waiters.park(Waiter("ann", "a", 1, None))
+    queue.waiters.park(waiter("ann", "a", 1))
     queues.leave(queue)
     assert "a" in queues.by_name
     queue.waiters.pop()

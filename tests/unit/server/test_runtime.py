@@ -83,7 +83,7 @@ class Rig:
 
     def park(self, door: Door, wait_ms: int | None = None) -> None:
         """What a PULL does that finds nothing."""
-        self.engine.dispatch.park(door, self.engine.queues.make("q"), 1, wait_ms, self.now)
+        self.engine.dispatch.park(door, ("q",), 1, wait_ms, self.now)
         self.runtime.hand_over(self.now)
 
     def _fail(self, error: BaseException, exit_code: int) -> None:
