@@ -190,7 +190,7 @@ BREAKS: list[tuple[Callable[[Engine], None], str]] = [
     (hold_for_ever, "active job 3 has no end: neither a deadline nor a living worker"),
     (miscount_a_lease, "lease 1.1.n1 counts 2 jobs, holds 1"),
     (lose_a_lease_timer, "lease 1.1.n1 has a deadline and no timer"),
-    (park_nowhere, "1 clients stand in line, 0 are parked"),
+    (park_nowhere, "clients stand in 1 places in line and are parked for 0"),
     (let_a_client_wait_in_vain, "emails: clients wait although jobs are ready"),
     (lose_a_delay, "delayed job 2 has no timer"),
     (lose_a_key, "unique keys and their owners differ: [(('emails', 'k'), 7)]"),

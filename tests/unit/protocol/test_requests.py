@@ -9,7 +9,7 @@ from msgspec import Raw, structs
 from flashq.errors import BadRequest
 from flashq.protocol import requests
 from flashq.protocol.codec import decode_request
-from flashq.protocol.limits import MAX_DEPENDS_ON, MAX_DURATION_MS, MAX_ID, MAX_KEY_CHARS, MAX_TAGS
+from flashq.protocol.limits import MAX_DEPENDS_ON, MAX_DURATION_MS, MAX_ID, MAX_KEY_CHARS, MAX_PULL_QUEUES, MAX_TAGS
 
 # What a member may be. Each kind: values that are accepted, values that are refused.
 STR = (["", "x", "é😀", "x" * 10_000], [1, True, [], {}])
@@ -24,6 +24,7 @@ JSON: tuple[list[Any], list[Any]] = ([0, "x", [], {}, {"a": [1, None, "é"]}, Tr
 IDS = ([[], [1], [0, MAX_ID]], [[-1], [1.0], ["1"], [None], 1, "1", {}])
 PARENTS = ([[], [1, 2], [1] * MAX_DEPENDS_ON], [[1] * (MAX_DEPENDS_ON + 1), [-1], ["1"], [None], 1])
 TAGS = ([[], ["a", "é"], ["a"] * MAX_TAGS], [["a"] * (MAX_TAGS + 1), ["x" * 257], [1], [None], "a"])
+QUEUES = ([["q"], ["a", "b"], ["q"] * MAX_PULL_QUEUES], ["q", [], [1], [None], ["q"] * (MAX_PULL_QUEUES + 1)])
 STRS = ([[], ["a"]], [[1], [None], "a", {}])
 JSONS = ([[], [1, None, {"a": 1}]], [1, "x", {}])
 JOBS = ([[], [{"data": 1}], [{"data": None, "priority": 3}]], [[{}], [{"data": 1, "priority": "x"}], [1], {}, 1])
@@ -43,6 +44,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "PUSH": ({"queue": "q", "data": 1}, QUEUE | JOB),
     "PUSHB": ({"queue": "q", "jobs": []}, QUEUE | {"jobs": JOBS}),
     "PULL": ({"queue": "q"}, QUEUE | {"timeout": (*MS, NULLS)}),
+    "PULLANY": ({"queues": ["q"]}, {"queues": QUEUES, "count": U32, "timeout": (*MS, NULLS)}),
     "PULLB": ({"queue": "q", "count": 1}, QUEUE | {"count": U32, "timeout": (*MS, NULLS)}),
     "ACK": ({"id": 1}, {"id": ID, "result": (*JSON, NULLS), "token": (*STR, NULLS)}),
     "ACKB": ({"ids": []}, {"ids": IDS, "tokens": (*STRS, NULLS), "results": (*JSONS, NULLS)}),
