@@ -23,8 +23,9 @@ def test_a_role_that_is_too_weak(desk: Desk, request_type: type, command: object
     name, _, role = command  # type: ignore[misc]
     desk.session.allowed = frozenset(COMMANDS) - {request_type}
     members = {
-        "queue": "q", "queues": ["q"], "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [], "progress": 1,
-        "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w", "token": "t",
+        "queue": "q", "queues": ["q"], "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [],
+        "progress": 1, "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
+        "token": "t",
     }  # fmt: skip
     with pytest.raises(Forbidden, match=f"^Forbidden: {name} needs role {role}$"):
         desk.ask(name, **members)
