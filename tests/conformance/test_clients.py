@@ -1,4 +1,4 @@
-"""Plays the cases of clients.py against the real server, with both clients, over TCP and Unix sockets."""
+"""Plays the cases of clients.py with both clients: against a server over TCP and Unix sockets, and in process."""
 
 import asyncio
 import itertools
@@ -15,6 +15,7 @@ from tests.fakes.awaited import Awaited
 from tests.fakes.server_process import MEMORY, ServerProcess
 
 from flashq import AsyncFlashQ, FlashQ, Unauthorized
+from flashq.testing import LocalServer
 
 _numbers = itertools.count()
 
@@ -41,10 +42,15 @@ def made(flavour: str, **address: Any) -> Any:
     return AsyncFlashQ(**address) if flavour == "async" else Awaited(FlashQ(**address))
 
 
-@pytest_asyncio.fixture(params=[(f, c) for f in ("async", "sync") for c in ("tcp", "unix")], ids="-".join)
+@pytest_asyncio.fixture(params=[(f, c) for f in ("async", "sync") for c in ("tcp", "unix", "local")], ids="-".join)
 async def client(request: pytest.FixtureRequest, server: ServerProcess) -> AsyncIterator[Any]:
     """Each kind of client, over each carrier."""
     flavour, carrier = request.param
+    if carrier == "local":
+        with LocalServer() as local:
+            async with local.aclient() if flavour == "async" else Awaited(local.client()) as connected:
+                yield connected
+        return
     address = {"port": server.port} if carrier == "tcp" else {"unix_socket": str(server.socket_path)}
     async with made(flavour, **address) as connected:
         yield connected

@@ -53,6 +53,20 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
     "flashq.cli": ("flashq.cli", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.__main__": ("flashq.cli",),
+    "flashq.testing": (
+        "flashq",
+        "flashq.testing",
+        "flashq.tasks",
+        "flashq.client",
+        "flashq.server.clock",
+        "flashq.server.runtime",
+        "flashq.transports",
+        "flashq.commands",
+        "flashq.storage",
+        "flashq.engine",
+        "flashq.protocol",
+        *WORDS,
+    ),
     "flashq": ("flashq.client", *WORDS),
 }
 """What each part of the package may import, the longest matching name deciding.

@@ -9,7 +9,7 @@ call, and a single one waits for nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import random
 from typing import Any, Final, cast
@@ -113,6 +113,12 @@ class Wire(asyncio.Protocol):
             self._transport.resume_reading()
         return events.popleft()
 
+    def give_up(self, reason: str) -> None:
+        """Nothing that is due will be answered: whoever waits gets `CallTimeout` now."""
+        for answer in self._pipeline.expire(NEVER):
+            if not answer.done():
+                answer.set_exception(CallTimeout(reason))
+
     async def close(self) -> None:
         """Send what is still to be sent and close; whoever waits for an answer gets `ConnectionLost`."""
         if self._transport is None:
@@ -130,7 +136,9 @@ class Wire(asyncio.Protocol):
         """The connection stands."""
         # A loop's transport has the interface of asyncio's, but need not descend from it: uvloop's does not.
         self._transport = cast("asyncio.Transport", transport)
-        tune(transport.get_extra_info("socket"))
+        carrier = transport.get_extra_info("socket")
+        if carrier is not None:
+            tune(carrier)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in: hand out the answers they complete."""
@@ -229,10 +237,17 @@ class AsyncConnection:
     Args:
         address: where and with which token.
         connect_timeout_ms: how long calls wait for a connection before `Unreachable`; None: as long as it takes.
+        opens: connects a wire to a transport of its own, in place of a socket; for a server in the same process.
     """
 
-    def __init__(self, address: Address, connect_timeout_ms: int | None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        connect_timeout_ms: int | None,
+        opens: "Callable[[Wire], Awaitable[None]] | None" = None,
+    ) -> None:
         self.address = address
+        self._opens = opens or self._open_socket
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -428,10 +443,7 @@ class AsyncConnection:
         wire = Wire(loop, str(self.address))
         try:
             async with asyncio.timeout_at(limit):
-                if self.address.unix_socket:
-                    await loop.create_unix_connection(lambda: wire, self.address.unix_socket)
-                else:
-                    await loop.create_connection(lambda: wire, self.address.host, self.address.port)
+                await self._opens(wire)
                 for greeting in greetings:
                     if greeting is not None:
                         calls.read_ok(await wire.ask(greeting))
@@ -439,6 +451,13 @@ class AsyncConnection:
             await wire.close()
             raise
         return wire
+
+    async def _open_socket(self, wire: Wire) -> None:
+        loop = asyncio.get_running_loop()
+        if self.address.unix_socket:
+            await loop.create_unix_connection(lambda: wire, self.address.unix_socket)
+        else:
+            await loop.create_connection(lambda: wire, self.address.host, self.address.port)
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         reason = str(error) or "no answer in time"

@@ -71,6 +71,7 @@ class FlashQ:
         call_timeout_ms: how long a call waits for its answer (a pull: beyond its own ``timeout``); None: for ever.
         connect_timeout_ms: how long a call waits for a connection; None: as long as its own time.
         safe_retry: give every push a ``job_id``, so that it is sent again after a lost connection.
+        connection: a way to the server made elsewhere, such as that into a test's server; the address does not count.
 
     Raises:
         BadRequest: the address or a timeout makes no sense.
@@ -87,9 +88,12 @@ class FlashQ:
         call_timeout_ms: int | None = CALL_TIMEOUT_MS,
         connect_timeout_ms: int | None = CONNECT_TIMEOUT_MS,
         safe_retry: bool = False,
+        connection: SyncConnection | None = None,
     ) -> None:
-        address = resolve(url, host=host, port=port, unix_socket=unix_socket, token=token)
-        self._connection = SyncConnection(address, _positive("connect_timeout_ms", connect_timeout_ms))
+        if connection is None:
+            address = resolve(url, host=host, port=port, unix_socket=unix_socket, token=token)
+            connection = SyncConnection(address, _positive("connect_timeout_ms", connect_timeout_ms))
+        self._connection = connection
         self._call_timeout_ms = _positive("call_timeout_ms", call_timeout_ms)
         self._safe_retry = safe_retry
         self._job_ids = _fresh_job_ids()

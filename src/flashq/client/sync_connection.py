@@ -15,11 +15,11 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from random import random
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -56,14 +56,50 @@ def _now_ms() -> float:
     return time.monotonic() * 1000
 
 
-class Wire:
-    """One connection, used by one thread at a time.
+class Wire(Protocol):
+    """One connection, used by one thread at a time: a socket's, or one that a test's server hands out.
 
     Attributes:
         generation: which greeting it was opened with.
         used_at: when it answered last, in ms.
         answered: whether it ever answered.
     """
+
+    generation: int
+    used_at: float
+    answered: bool
+
+    def ask(self, line: bytes, timeout_ms: float | None) -> bytes:
+        """Send one request and wait for its answer.
+
+        Raises:
+            ConnectionLost: the connection ended first.
+            CallTimeout: no answer in time. In both cases the connection is of no use any more.
+        """
+
+    def ask_all(self, lines: Sequence[bytes], timeout_ms: float | None) -> list[bytes | BaseException]:
+        """Send many requests and gather their answers in order; from the first that did not come on, the error."""
+
+    def ask_beside_events(self, line: bytes, timeout_ms: float | None) -> bytes:
+        """Send one request on a connection that also carries events, which are kept for `next_event`."""
+
+    def next_event(self, timeout_ms: float | None) -> bytes:
+        """The next event line.
+
+        Raises:
+            CallTimeout: none came in time.
+            ConnectionLost: the connection ended, and all events that came before are taken.
+        """
+
+    def stale(self) -> bool:
+        """Whether the server has closed the connection while it was idle."""
+
+    def close(self) -> None:
+        """Close; a thread that waits here is woken."""
+
+
+class SocketWire:
+    """A `Wire` over a socket."""
 
     __slots__ = ("_events", "_server", "_socket", "_splitter", "_timeout_ms", "answered", "generation", "used_at")
 
@@ -267,10 +303,15 @@ class SyncConnection:
     Args:
         address: where and with which token.
         connect_timeout_ms: how long a call tries to connect before `Unreachable`; None: as long as it takes.
+        opens: makes a wire of the given generation, within so many ms, in place of one over a socket; for a server in
+            the same process.
     """
 
-    def __init__(self, address: Address, connect_timeout_ms: int | None) -> None:
+    def __init__(
+        self, address: Address, connect_timeout_ms: int | None, opens: Callable[[int, float], Wire] | None = None
+    ) -> None:
         self.address = address
+        self._opens = opens or self._open_socket
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -459,7 +500,7 @@ class SyncConnection:
         """
         limit = min(limit, _now_ms() + DIAL_LIMIT_MS)
         generation = self._generation
-        wire = Wire(self._socket(limit), str(self.address), generation)
+        wire = self._opens(generation, max(1.0, limit - _now_ms()))
         try:
             for greeting in greetings:
                 if greeting is not None:
@@ -469,8 +510,10 @@ class SyncConnection:
             raise
         return wire
 
-    def _socket(self, limit: float) -> socket.socket:
-        seconds = max(0.001, limit - _now_ms()) / 1000
+    def _open_socket(self, generation: int, timeout_ms: float) -> Wire:
+        return SocketWire(self._socket(timeout_ms / 1000), str(self.address), generation)
+
+    def _socket(self, seconds: float) -> socket.socket:
         if self.address.unix_socket:
             connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:

@@ -292,7 +292,7 @@ def test_an_interrupted_call_leaves_no_trace(closing: Any, monkeypatch: pytest.M
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(sync_connection.Wire, "ask", interrupt)
+            patch.setattr(sync_connection.SocketWire, "ask", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 connection.ask(PING, 5000)
         calls.read_ok(connection.ask(PING, 5000))
@@ -445,7 +445,7 @@ def test_an_interrupted_pipeline_leaves_no_trace(closing: Any, monkeypatch: pyte
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(sync_connection.Wire, "_exchange", interrupt)
+            patch.setattr(sync_connection.SocketWire, "_exchange", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 connection.ask_all([PING], 5000)
         calls.read_ok(connection.ask(PING, 5000))
