@@ -17,7 +17,9 @@
     ├── StorageError      storage_error   the disk failed; the answer would not have been true
     │   └── StorageFull   storage_full    the disk is full
     ├── ConnectionLost    connection_lost client side: no answer came, the outcome is unknown
-    └── CallTimeout       call_timeout    client side: no answer within the time the caller set
+    ├── CallTimeout       call_timeout    client side: no answer within the time the caller set
+    ├── JobFailed         job_failed      client side: the job whose result was asked for is among the dead letters
+    └── JobLost           job_lost        client side: the job whose result was asked for will never complete
 
 The code is what programs match on and never changes; the sentence is for people. An error that is not in
 this tree is a bug: doors answer it as ``internal`` and never show its text.
@@ -147,6 +149,26 @@ class CallTimeout(FlashQError):
     """Client side: no answer came within the caller's time. The outcome is unknown."""
 
     code = "call_timeout"
+
+
+class JobFailed(FlashQError):
+    """Client side: the job whose result was asked for is among the dead letters; the text is its last failure's.
+
+    Attributes:
+        id: the job.
+    """
+
+    code = "job_failed"
+
+    def __init__(self, message: str, id: int = 0) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class JobLost(FlashQError):
+    """Client side: the job whose result was asked for was cancelled, expired, purged or forgotten."""
+
+    code = "job_lost"
 
 
 BY_CODE: Final[dict[str, type[FlashQError]]] = {

@@ -50,6 +50,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         *WORDS,
     ),
     "flashq.client": ("flashq.client", "flashq.protocol", *WORDS),
+    "flashq.tasks": ("flashq.tasks", "flashq.client", "flashq.protocol", *WORDS),
+    "flashq.worker": ("flashq.worker", "flashq.tasks", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
     "flashq.cli": ("flashq.cli", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.__main__": ("flashq.cli",),
@@ -67,7 +69,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "flashq.protocol",
         *WORDS,
     ),
-    "flashq": ("flashq.client", *WORDS),
+    "flashq": ("flashq.client", "flashq.tasks", *WORDS),
 }
 """What each part of the package may import, the longest matching name deciding.
 

@@ -5,9 +5,9 @@ errors and the words of `flashq.model` with the server and knows nothing else of
 """
 
 from flashq.client.async_client import AsyncBatch, AsyncFlashQ, AsyncSubscription
-from flashq.client.encoding import JobSpec
+from flashq.client.encoding import FlowJob, JobSpec
 from flashq.client.pipeline import Unreachable
-from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, Pending, PushedIds
+from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, Pending, PushedIds
 from flashq.client.sync_client import Batch, FlashQ, Subscription
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "AsyncSubscription",
     "Batch",
     "Cron",
+    "Ending",
     "Event",
     "FlashQ",
+    "FlowJob",
     "JobProgress",
     "JobRecord",
     "JobSpec",

@@ -55,6 +55,20 @@ class JobSpec(model.JobSpec, omit_defaults=True, kw_only=True, gc=False):
     data: Any
 
 
+class FlowJob(JobSpec, omit_defaults=True, kw_only=True, gc=False):
+    """One job of a flow: a `JobSpec` that names its queue and its parents in the flow.
+
+    Attributes:
+        queue: where it goes.
+        after: places of earlier jobs of the same flow that must complete first.
+        collect: deliver it with its parents' results.
+    """
+
+    queue: str
+    after: list[int] | None = None
+    collect: bool = False
+
+
 class Push(requests.Push, omit_defaults=True, kw_only=True, gc=False):
     """PUSH with a Python value for payload."""
 

@@ -37,6 +37,7 @@ class JobRecord(Struct, dict=True):
         tags: words for people.
         custom_id: the pusher's own id.
         token: the name of this attempt; only a pulled job has one. `ack`, `fail` and the like send it along.
+        inputs: the results of the jobs it depends on, each JSON, if it was pushed with ``collect``.
         state: its state when the server answered.
     """
 
@@ -59,6 +60,7 @@ class JobRecord(Struct, dict=True):
     tags: list[str] = field(default_factory=list)
     custom_id: str | None = None
     token: str | None = None
+    inputs: list[Raw] | None = None
     state: str = "active"
 
     @property
@@ -76,6 +78,36 @@ class JobRecord(Struct, dict=True):
 
         Raises:
             msgspec.ValidationError: the payload is not of that type.
+        """
+        return json.decode(self.payload, type=into)
+
+
+class Ending(Struct, dict=True):
+    """How a job ended, or how it is after a wait that ended first.
+
+    Attributes:
+        id: the job.
+        state: completed, failed (it is among the dead letters) or unknown (it left in another way, or is forgotten);
+            any other: it has not ended.
+        payload: what it returned, as JSON; `result` and `decode` read it.
+        error: the text of its last failure, or how it left: cancelled, expired or purged.
+    """
+
+    id: int
+    state: str
+    payload: Raw = field(name="result", default=Raw(b"null"))
+    error: str | None = None
+
+    @cached_property
+    def result(self) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
+        """What it returned, as a Python value."""
+        return json.decode(self.payload)
+
+    def decode(self, into: type[T]) -> T:
+        """What it returned, as a type of your own.
+
+        Raises:
+            msgspec.ValidationError: it is not of that type.
         """
         return json.decode(self.payload, type=into)
 
