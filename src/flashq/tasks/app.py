@@ -67,14 +67,16 @@ class CronEntry(Struct, frozen=True):
 class Decorator(Protocol):
     """What `App.task` with options returns."""
 
-    @overload  # type: ignore[overload-overlap]  # a coroutine function is a function, too: the first match counts
-    def __call__(
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine function is a function too: the first match counts
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
     ) -> CoroutineTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> PlainTask[P, R]: ...
-    @overload  # type: ignore[overload-overlap]  # a coroutine function is a function, too: the first match counts
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
 
@@ -127,12 +129,16 @@ class App:
 
     # --- declaring ---
 
-    @overload  # type: ignore[overload-overlap]  # a coroutine function is a function, too: the first match counts
-    def task(self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def task(self, function: Callable[Concatenate[Context, P], R], /) -> PlainTask[P, R]: ...
-    @overload  # type: ignore[overload-overlap]  # a coroutine function is a function, too: the first match counts
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> PlainTask[P, R]: ...
     @overload
