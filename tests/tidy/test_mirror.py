@@ -5,13 +5,14 @@ from typing import Final
 import pytest
 from tests.tidy.source import ROOT, SOURCE
 
-PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing")
+PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks")
 
 WITHOUT_TEST: Final = {
     "engine/records.py": "shapes without behaviour; tests/unit/storage/test_records.py encodes every one of them",
     "protocol/limits.py": "numbers; each is tested where it is enforced, and test_docs.py compares them with the docs",
     "protocol/replies.py": "shapes without behaviour; tests/unit/protocol/test_codec.py encodes them",
     "storage/base.py": "a protocol without code; tests/conformance proves every backend against it",
+    "tasks/sender.py": "a protocol without code; an App is one",
     "client/sync_client.py": "generated from async_client.py; tests/conformance runs the same cases over both",
 }
 """Source files that need no unit test of their own, with the reason."""

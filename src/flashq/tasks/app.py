@@ -64,11 +64,25 @@ class CronEntry(Struct, frozen=True):
     data: bytes
 
 
+class _Anything:
+    """Stands for a type that nobody names. A function whose first parameter takes it takes any value there, the context
+    included: it must not be mistaken for one that asks for the context.
+    """
+
+
 class Decorator(Protocol):
-    """What `App.task` with options returns."""
+    """What `App.task` with options returns. The overloads: a first parameter that takes anything (arguments are then not
+    checked), the context as first parameter (taken off), and everything else; coroutine functions first each time.
+    """
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a coroutine function is a function too: the first match counts
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[_Anything, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[..., R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[_Anything, P], R], /) -> PlainTask[..., R]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
     ) -> CoroutineTask[P, R]: ...
     @overload
@@ -129,6 +143,12 @@ class App:
 
     # --- declaring ---
 
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[_Anything, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[..., R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[_Anything, P], R], /) -> PlainTask[..., R]: ...
     @overload
     def task(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
@@ -321,7 +341,18 @@ class App:
     ) -> None:
         await self.aclose()
 
-    # --- enqueuing ---
+    # --- jobs ---
+
+    def job(self, id: int, task: str | None = None, *, fresh: bool = True) -> Job[Any]:
+        """A job by its id.
+
+        Args:
+            id: the server's id.
+            task: the name of its task; then the result comes as the function's return annotation says.
+            fresh: whether it was just enqueued.
+        """
+        known = None if task is None else self.tasks.get(task)
+        return Job(self, id, task, None if known is None else known.arguments.result, fresh=fresh)
 
     def send(self, job: Outgoing) -> Job[Any]:
         """Enqueue one job; `Task.delay` makes it."""
@@ -330,8 +361,8 @@ class App:
         try:
             id = self.client.push(job.options.queue, Raw(job.payload()), **job.options.members())
         except Duplicate as duplicate:
-            return Job(self, duplicate.id, job.task, fresh=False)
-        return Job(self, id, job.task)
+            return self.job(duplicate.id, job.task, fresh=False)
+        return self.job(id, job.task)
 
     async def asend(self, job: Outgoing) -> Job[Any]:
         """`send` for coroutines."""
@@ -340,8 +371,8 @@ class App:
         try:
             id = await self.aclient.push(job.options.queue, Raw(job.payload()), **job.options.members())
         except Duplicate as duplicate:
-            return Job(self, duplicate.id, job.task, fresh=False)
-        return Job(self, id, job.task)
+            return self.job(duplicate.id, job.task, fresh=False)
+        return self.job(id, job.task)
 
     def send_many(self, jobs: Sequence[Outgoing]) -> list[Job[Any]]:
         """Enqueue many jobs in as few requests as possible; all or none holds for each request of up to 10,000."""
@@ -368,7 +399,7 @@ class App:
     def _note(self, jobs: Sequence[Outgoing], places: list[int], ids: PushedIds, made: dict[int, Job[Any]]) -> None:
         known = {*ids.duplicates, *ids.replayed}
         for number, (place, id) in enumerate(zip(places, ids, strict=True)):
-            made[place] = Job(self, id, jobs[place].task, fresh=number not in known)
+            made[place] = self.job(id, jobs[place].task, fresh=number not in known)
 
     def _look_around(self) -> None:
         """After a fork the parent's connections must not be used: two processes would read each other's answers."""

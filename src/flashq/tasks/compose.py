@@ -7,21 +7,19 @@ No process waits in between, so nothing is lost when workers, producers or the s
 A job of a composition that ends among the dead letters holds up what follows; retried with success, all goes on.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Final
 
 from msgspec import Raw, Struct
 
 from flashq.client import FlowJob, PushedIds
 from flashq.errors import BadRequest
+from flashq.tasks.arguments import Arguments
 from flashq.tasks.durations import Duration
 from flashq.tasks.job import Job
 from flashq.tasks.outgoing import Outgoing
 from flashq.tasks.payload import Use
-
-if TYPE_CHECKING:
-    from flashq.tasks.app import App
-    from flashq.tasks.task import Call
+from flashq.tasks.sender import Sender
 
 
 class _Node(Struct):
@@ -51,7 +49,7 @@ class Flow:
         last: those whose results are the flow's.
     """
 
-    def __init__(self, app: "App", jobs: list[Job[Any]], last: list[Job[Any]], *, many: bool) -> None:
+    def __init__(self, app: Sender, jobs: list[Job[Any]], last: list[Job[Any]], *, many: bool) -> None:
         self.app = app
         self.jobs = jobs
         self.last = last
@@ -95,7 +93,7 @@ class Part:
         """Append this part's jobs to ``nodes``, after those of ``before``."""
         raise NotImplementedError
 
-    def apps(self) -> "list[App]":
+    def apps(self) -> list[Sender]:
         """The apps of its tasks."""
         raise NotImplementedError
 
@@ -113,7 +111,7 @@ class Part:
         for node in nodes:
             for middleware in app.middlewares:
                 middleware.before_enqueue(node.job)
-        return _flow(app, nodes, ends, app.client.push_flow(map(_flow_job, nodes)))
+        return _flow(app, nodes, ends, app.client.push_flow(map(_flow_job, nodes)))  # type: ignore[attr-defined]
 
     async def adelay(self) -> Flow:
         """`delay` for coroutines."""
@@ -121,9 +119,9 @@ class Part:
         for node in nodes:
             for middleware in app.middlewares:
                 await middleware.abefore_enqueue(node.job)
-        return _flow(app, nodes, ends, await app.aclient.push_flow(map(_flow_job, nodes)))
+        return _flow(app, nodes, ends, await app.aclient.push_flow(map(_flow_job, nodes)))  # type: ignore[attr-defined]
 
-    def _laid_out(self) -> "tuple[App, list[_Node], _Ends]":
+    def _laid_out(self) -> tuple[Sender, list[_Node], _Ends]:
         nodes: list[_Node] = []
         ends = self.place(nodes, _START)
         apps = self.apps()
@@ -138,22 +136,30 @@ class Signature(Part):
     """One call of a task, not made yet.
 
     Args:
-        call: the task, or a task with options.
+        app: the task's app.
+        arguments: its parameters.
+        make: the job of a call with these arguments.
         args: positional arguments; the results before it come in front of them.
         kwargs: keyword arguments.
         immutable: take no results.
     """
 
     def __init__(
-        self, call: "Call[Any, Any]", args: Sequence[Any], kwargs: dict[str, Any], *, immutable: bool = False
+        self,
+        app: Sender,
+        arguments: Arguments,
+        make: Callable[[tuple[Any, ...], dict[str, Any]], Outgoing],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        *,
+        immutable: bool = False,
     ) -> None:
-        self.call = call
+        self.app = app
+        self.arguments = arguments
+        self.make = make
         self.args = tuple(args)
         self.kwargs = kwargs
         self.immutable = immutable
-
-    def __repr__(self) -> str:
-        return f"<Signature of {self.call.task.name!r}>"
 
     def place(self, nodes: list[_Node], before: _Ends) -> _Ends:
         """Append the job of this call."""
@@ -163,14 +169,13 @@ class Signature(Part):
             args = ([], *args)  # after an empty group: the empty list of its results
         elif not self.immutable and before.places:
             use = "list" if before.many else "first"
-        task = self.call.task
-        task.arguments.check(args if use is None else (None, *args), self.kwargs)
-        nodes.append(_Node(self.call.unchecked(args, dict(self.kwargs)), before.places, use))
+        self.arguments.check(args if use is None else (None, *args), self.kwargs)
+        nodes.append(_Node(self.make(args, dict(self.kwargs)), before.places, use))
         return _Ends([len(nodes) - 1], many=False)
 
-    def apps(self) -> "list[App]":
+    def apps(self) -> list[Sender]:
         """The task's app."""
-        return [self.call.task.app]
+        return [self.app]
 
 
 class chain(Part):  # noqa: N801 - used like a function
@@ -192,7 +197,7 @@ class chain(Part):  # noqa: N801 - used like a function
             before = part.place(nodes, before)
         return before
 
-    def apps(self) -> "list[App]":
+    def apps(self) -> list[Sender]:
         """The apps of its tasks."""
         return [app for part in self.parts for app in part.apps()]
 
@@ -213,7 +218,7 @@ class group(Part):  # noqa: N801
         places = [place for part in self.parts for place in part.place(nodes, before).places]
         return _Ends(places, many=True)
 
-    def apps(self) -> "list[App]":
+    def apps(self) -> list[Sender]:
         """The apps of its tasks."""
         return [app for part in self.parts for app in part.apps()]
 
@@ -239,10 +244,10 @@ def _flow_job(node: _Node) -> FlowJob:
     )
 
 
-def _flow(app: "App", nodes: list[_Node], ends: _Ends, ids: PushedIds) -> Flow:
+def _flow(app: Sender, nodes: list[_Node], ends: _Ends, ids: PushedIds) -> Flow:
     known = set(ids.replayed)
     jobs = [
-        Job[Any](app, id, node.job.task, fresh=place not in known)
+        app.job(id, node.job.task, fresh=place not in known)
         for place, (node, id) in enumerate(zip(nodes, ids, strict=True))
     ]
     return Flow(app, jobs, [jobs[place] for place in ends.places], many=ends.many)

@@ -3,13 +3,10 @@
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from flashq.client.results import JobRecord
 from flashq.tasks.control import Cancelled
-
-if TYPE_CHECKING:
-    from flashq.tasks.app import App
 
 log = logging.getLogger("flashq.job")
 """Where `Context.log` writes; the job's id and the like come as ``record.flashq``, a dict."""
@@ -47,14 +44,12 @@ class Context:
         deadline: when its timeout ends the attempt, ms since the Unix epoch; None without a timeout.
         tags: words for people.
         headers: what middlewares carried along.
-        app: the app that runs it; None for a task that is called like any function.
         cancelled: whether the server has ended the attempt; what is done from then on counts for nothing.
         reason: why it was ended, such as ``cancelled`` or ``Job timed out``; None while it runs.
     """
 
     __slots__ = (
         "_link",
-        "app",
         "attempt",
         "cancelled",
         "deadline",
@@ -78,7 +73,6 @@ class Context:
         deadline: int | None = None,
         tags: list[str] | None = None,
         headers: Mapping[str, str] | None = None,
-        app: "App | None" = None,
         link: Link | None = None,
     ) -> None:
         self.task = task
@@ -89,13 +83,12 @@ class Context:
         self.deadline = deadline
         self.tags = tags or []
         self.headers: Mapping[str, str] = headers or {}
-        self.app = app
         self.cancelled = False
         self.reason: str | None = None
         self._link = link or NO_LINK
 
     @classmethod
-    def of(cls, record: JobRecord, task: str, headers: Mapping[str, str], app: "App", link: Link) -> "Context":
+    def of(cls, record: JobRecord, task: str, headers: Mapping[str, str], link: Link) -> "Context":
         """The context of a pulled job."""
         return cls(
             task=task,
@@ -106,7 +99,6 @@ class Context:
             deadline=record.started_at + record.timeout if record.timeout else None,
             tags=record.tags,
             headers=headers,
-            app=app,
             link=link,
         )
 

@@ -1,18 +1,28 @@
 """`Job`: a job that was enqueued, to ask about it, wait for it or take it back."""
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
-from msgspec import ValidationError
+from msgspec import ValidationError, json
 
-from flashq.client.results import Ending, JobProgress
+from flashq.client import AsyncFlashQ, Ending, FlashQ, JobProgress
 from flashq.errors import CallTimeout, JobFailed, JobLost
 from flashq.tasks.durations import Duration, as_ms
 
-if TYPE_CHECKING:
-    from flashq.tasks.app import App
-
 R = TypeVar("R")
+
+
+class Reach(Protocol):
+    """The way to the server; an `App` is one."""
+
+    @property
+    def client(self) -> FlashQ:
+        """The plain client."""
+
+    @property
+    def aclient(self) -> AsyncFlashQ:
+        """The async client of the running loop."""
 
 
 class Job(Generic[R]):
@@ -23,18 +33,28 @@ class Job(Generic[R]):
         job = send.delay("ada@example.org")
         print(job.result(timeout=5_000))   # or: await job
 
+    Made by ``delay`` and its kin; `Task.job` and `App.job` give one by its id.
+
     Attributes:
-        app: where it was enqueued.
         id: the server's id.
         task: the task's name; None if it is not known here.
         fresh: False if nothing was enqueued, because a live job holds the unique key or the ``job_id`` was known: this
             is that job.
     """
 
-    __slots__ = ("app", "fresh", "id", "task")
+    __slots__ = ("_reach", "_result", "fresh", "id", "task")
 
-    def __init__(self, app: "App", id: int, task: str | None = None, *, fresh: bool = True) -> None:
-        self.app = app
+    def __init__(
+        self,
+        reach: Reach,
+        id: int,
+        task: str | None = None,
+        result: json.Decoder[R] | None = None,
+        *,
+        fresh: bool = True,
+    ) -> None:
+        self._reach = reach
+        self._result = result
         self.id = id
         self.task = task
         self.fresh = fresh
@@ -53,11 +73,11 @@ class Job(Generic[R]):
             JobLost: it was cancelled, has expired or was purged, or is no longer remembered.
             CallTimeout: it has not ended in time.
         """
-        return self._judge(self.app.client.wait_job(self.id, as_ms(timeout)))
+        return self._judge(self._reach.client.wait_job(self.id, as_ms(timeout)))  # type: ignore[attr-defined]
 
     async def aresult(self, timeout: Duration | None = None) -> R:
         """`result` for coroutines."""
-        return self._judge(await self.app.aclient.wait_job(self.id, as_ms(timeout)))
+        return self._judge(await self._reach.aclient.wait_job(self.id, as_ms(timeout)))  # type: ignore[attr-defined]
 
     def __await__(self) -> Generator[Any, Any, R]:
         """``await job`` waits as long as it takes."""
@@ -65,11 +85,11 @@ class Job(Generic[R]):
 
     def state(self) -> str:
         """One of waiting, delayed, active, completed, failed, waiting-children, unknown."""
-        return self.app.client.state(self.id)
+        return self._reach.client.state(self.id)
 
     async def astate(self) -> str:
         """`state` for coroutines."""
-        return await self.app.aclient.state(self.id)
+        return await self._reach.aclient.state(self.id)
 
     def cancel(self) -> None:
         """Take it back; one that runs is told.
@@ -78,19 +98,19 @@ class Job(Generic[R]):
             NotActive: it has completed or failed.
             NotFound: it is not known.
         """
-        self.app.client.cancel(self.id)
+        self._reach.client.cancel(self.id)
 
     async def acancel(self) -> None:
         """`cancel` for coroutines."""
-        await self.app.aclient.cancel(self.id)
+        await self._reach.aclient.cancel(self.id)
 
     def progress(self) -> JobProgress:
         """How far it is."""
-        return self.app.client.get_progress(self.id)
+        return self._reach.client.get_progress(self.id)
 
     async def aprogress(self) -> JobProgress:
         """`progress` for coroutines."""
-        return await self.app.aclient.get_progress(self.id)
+        return await self._reach.aclient.get_progress(self.id)
 
     def _judge(self, ending: Ending) -> R:
         if ending.state == "completed":
@@ -102,10 +122,9 @@ class Job(Generic[R]):
         raise CallTimeout(f"job {self.id} is still {ending.state}")
 
     def _read(self, ending: Ending) -> R:
-        task = None if self.task is None else self.app.tasks.get(self.task)
-        try:
-            result: R = ending.result if task is None else task.arguments.result.decode(ending.payload)
-        except ValidationError:
-            # No result is null whatever the annotation says, once it is forgotten; anything else is told as it came.
-            return ending.result  # type: ignore[no-any-return]
-        return result
+        if self._result is not None:
+            # A result that is forgotten comes as null, whatever the annotation says; anything else is told as it came.
+            with suppress(ValidationError):
+                return self._result.decode(ending.payload)
+        plain: R = ending.result
+        return plain

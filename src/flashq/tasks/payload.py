@@ -59,6 +59,8 @@ def _to_json(value: Any) -> Any:  # noqa: ANN401 - msgspec asks for whatever it 
 
 
 def _from_json(kind: type, value: Any) -> Any:  # noqa: ANN401
+    if kind is object:
+        return value
     validate = getattr(kind, "model_validate", None)
     if validate is not None:
         return validate(value)
@@ -97,7 +99,7 @@ def check_carried(kind: Any, where: str) -> None:  # noqa: ANN401
 def _check(info: inspect.Type, where: str) -> None:
     if isinstance(info, inspect.CustomType):
         kind = info.cls
-        if not hasattr(kind, "model_validate") and not issubclass(kind, PurePath):
+        if kind is not object and not hasattr(kind, "model_validate") and not issubclass(kind, PurePath):
             raise BadRequest(
                 f"{where}: {kind.__qualname__} cannot be carried as JSON; "
                 "use a dataclass, a msgspec Struct or a pydantic model"

@@ -6,23 +6,22 @@ the same way. Nothing a task does may end the worker: every exception becomes an
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from traceback import format_exception_only, format_tb
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec import DecodeError, Raw, Struct
 
 from flashq.client.results import JobRecord
 from flashq.protocol.limits import MAX_ERROR_BYTES, MAX_RESULT_BYTES
+from flashq.tasks.app import App
 from flashq.tasks.context import Context, Link, enter, leave
 from flashq.tasks.control import Cancelled, Reject, Retry, Snooze
+from flashq.tasks.middleware import Middleware
 from flashq.tasks.outcome import Done, Failed, Gone, Outcome, Snoozed
 from flashq.tasks.payload import Use, read_envelope, to_json
 from flashq.tasks.task import Task
-
-if TYPE_CHECKING:
-    from flashq.tasks.app import App
 
 log = logging.getLogger("flashq.job")
 
@@ -38,12 +37,14 @@ class Prepared(Struct):
         context: its attempt.
         args: positional arguments.
         kwargs: keyword arguments.
+        middlewares: what goes along.
     """
 
     task: Task[Any, Any]
     context: Context
     args: list[Any]
     kwargs: dict[str, Any]
+    middlewares: Sequence[Middleware] = ()
 
     @property
     def is_async(self) -> bool:
@@ -51,7 +52,7 @@ class Prepared(Struct):
         return self.task.is_async
 
 
-def prepare(app: "App", record: JobRecord, link: Link) -> Prepared | Failed:
+def prepare(app: App, record: JobRecord, link: Link) -> Prepared | Failed:
     """Find a job's task and read its arguments.
 
     Args:
@@ -74,7 +75,7 @@ def prepare(app: "App", record: JobRecord, link: Link) -> Prepared | Failed:
         args, kwargs = task.arguments.read(received.args, received.kwargs, _inputs(record, received.use))
     except Exception as error:
         return Failed(f"arguments of task {task.name!r} do not fit: {_sentence(error)}", dead=True)
-    return Prepared(task, Context.of(record, task.name, received.headers, app, link), args, kwargs)
+    return Prepared(task, Context.of(record, task.name, received.headers, link), args, kwargs, app.middlewares)
 
 
 def run_plain(prepared: Prepared) -> Outcome:
@@ -84,7 +85,7 @@ def run_plain(prepared: Prepared) -> Outcome:
         KeyboardInterrupt, SystemExit: the task raised it; whoever runs the process decides.
     """
     task, context = prepared.task, prepared.context
-    middlewares = context.app.middlewares if context.app is not None else ()
+    middlewares = prepared.middlewares
     token = enter(context)
     try:
         if middlewares:
@@ -111,7 +112,7 @@ async def run_async(prepared: Prepared) -> Outcome:
     attempt); otherwise it is a cancellation of the worker and passes through.
     """
     task, context = prepared.task, prepared.context
-    middlewares = context.app.middlewares if context.app is not None else ()
+    middlewares = prepared.middlewares
     token = enter(context)
     try:
         if middlewares:

@@ -7,7 +7,7 @@ The signature goes through: ``send.delay("ada")`` is checked against ``def send(
 from collections.abc import Callable, Coroutine, Iterable
 from functools import update_wrapper
 from inspect import Parameter, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from flashq.errors import BadRequest
 from flashq.tasks.arguments import Arguments
@@ -16,9 +16,7 @@ from flashq.tasks.context import context_here
 from flashq.tasks.job import Job
 from flashq.tasks.options import Changes, Options, Unique, unique_key
 from flashq.tasks.outgoing import Outgoing
-
-if TYPE_CHECKING:
-    from flashq.tasks.app import App
+from flashq.tasks.sender import Sender
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,13 +80,13 @@ class Call(Generic[P, R]):
         """`starmap` for coroutines."""
         return await self.task.app.asend_many([self.outgoing(tuple(item), {}) for item in items])
 
-    def s(self, *args: Any, **kwargs: Any) -> "Signature":  # noqa: ANN401 - what comes first is not known yet
+    def s(self, *args: Any, **kwargs: Any) -> Signature:  # noqa: ANN401 - what comes first is not known yet
         """The call for a `chain`, `group` or `chord`: the results before it come as its first argument."""
-        return Signature(self, args, kwargs)
+        return Signature(self.task.app, self.task.arguments, self.unchecked, args, kwargs)
 
-    def si(self, *args: P.args, **kwargs: P.kwargs) -> "Signature":
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature:
         """The call for a `chain`, `group` or `chord`, with these arguments and no others."""
-        return Signature(self, args, kwargs, immutable=True)
+        return Signature(self.task.app, self.task.arguments, self.unchecked, args, kwargs, immutable=True)
 
     def outgoing(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outgoing:
         """The job of a call, checked against the function's signature.
@@ -125,7 +123,7 @@ class Task(Call[P, R]):
 
     def __init__(
         self,
-        app: "App",
+        app: Sender,
         function: Callable[..., Any],
         name: str,
         defaults: Options,
@@ -149,6 +147,10 @@ class Task(Call[P, R]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} on queue {self.defaults.queue!r}>"
+
+    def job(self, id: int) -> Job[R]:
+        """One of its jobs by the id that `delay` gave; the result comes as the function's return annotation says."""
+        return self.app.job(id, self.name)
 
     def retries(self, error: BaseException) -> bool:
         """Whether a job that failed with this is worth another attempt."""
@@ -224,7 +226,7 @@ class _AnyOf(dict[str, object]):
 
 
 def task_of(
-    app: "App",
+    app: Sender,
     function: Callable[..., Any],
     name: str | None,
     defaults: Options,

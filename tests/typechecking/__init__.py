@@ -1,0 +1,1 @@
+"""What the type checkers say of programs that use tasks."""

@@ -1,0 +1,1 @@
+"""Tasks, file by file."""
