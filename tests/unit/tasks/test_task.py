@@ -93,7 +93,7 @@ def test_a_call_that_does_not_fit_is_refused_where_it_is_made() -> None:
     def send(to: str) -> None: ...
 
     for args, kwargs in (((), {}), (("a", "b"), {}), (("a",), {"cc": "b"})):
-        with pytest.raises(TypeError, match="task '.*send'"):
+        with pytest.raises(TypeError, match=r"task '.*send'"):
             send.delay(*args, **kwargs)
     with pytest.raises(TypeError, match="no JSON form"):
         send.delay(object())
