@@ -65,14 +65,18 @@ class CronEntry(Struct, frozen=True):
 
 
 class _Anything:
-    """Stands for a type that nobody names. A function whose first parameter takes it takes any value there, the context
-    included: it must not be mistaken for one that asks for the context.
+    """Stands for a type that nobody names.
+
+    A function whose first parameter takes it takes any value there, the context included: it must not be mistaken for
+    one that asks for the context.
     """
 
 
 class Decorator(Protocol):
-    """What `App.task` with options returns. The overloads: a first parameter that takes anything (arguments are then not
-    checked), the context as first parameter (taken off), and everything else; coroutine functions first each time.
+    """What `App.task` with options returns.
+
+    The overloads: a first parameter that takes anything (arguments are then not checked), the context as first
+    parameter (taken off), and everything else; coroutine functions first each time.
     """
 
     @overload
