@@ -5,12 +5,13 @@ from typing import Final
 import pytest
 from tests.tidy.source import ROOT, SOURCE
 
-PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks")
+PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks", "worker")
 
 WITHOUT_TEST: Final = {
     "engine/records.py": "shapes without behaviour; tests/unit/storage/test_records.py encodes every one of them",
     "protocol/limits.py": "numbers; each is tested where it is enforced, and test_docs.py compares them with the docs",
     "protocol/replies.py": "shapes without behaviour; tests/unit/protocol/test_codec.py encodes them",
+    "worker/executors.py": "a protocol without code; the tests of its three implementations prove it",
     "storage/base.py": "a protocol without code; tests/conformance proves every backend against it",
     "tasks/sender.py": "a protocol without code; an App is one",
     "client/sync_client.py": "generated from async_client.py; tests/conformance runs the same cases over both",
