@@ -268,7 +268,6 @@ class ProcessExecutor:
 
     def died(self, child: "_Child", attempt: _Attempt | None, why: str, *, started: bool) -> None:
         """A child's process has ended, for whatever reason."""
-        expected = child in self._ending
         self._children.discard(child)
         self._ending.discard(child)
         if child in self._idle:
@@ -276,7 +275,7 @@ class ProcessExecutor:
         if not started:
             self._starting -= 1
             self._start_failed(why)
-        elif attempt is None and not expected:
+        elif attempt is None and not child.leaving:
             log.warning("an idle child process died: %s", why, extra={"flashq": {"child": child.pid}})
         if attempt is not None:
             self._finish(attempt, Failed(f"worker child process died: {why}"))
@@ -322,7 +321,11 @@ class ProcessExecutor:
 
 
 class _Child(asyncio.Protocol):
-    """One child process: its socket, its end, and the job that it runs."""
+    """One child process: its socket, its end, and the job that it runs.
+
+    Attributes:
+        leaving: whether it was told to leave.
+    """
 
     def __init__(self, owner: ProcessExecutor) -> None:
         self._owner = owner
@@ -331,7 +334,7 @@ class _Child(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._attempt: _Attempt | None = None
         self._started = False
-        self._leaving = False
+        self.leaving = False
         self._why: str | None = None
         self._code: int | None = None
         self._eof = False
@@ -406,7 +409,7 @@ class _Child(asyncio.Protocol):
             self._over()
         else:
             self._owner.retire(self)
-            self._arm(REST_MS if not self._leaving else EXIT_GRACE_MS, self.kill)
+            self._arm(REST_MS if not self.leaving else EXIT_GRACE_MS, self.kill)
 
     def _over(self) -> None:
         self._disarm()
@@ -456,7 +459,7 @@ class _Child(asyncio.Protocol):
 
     def leave(self) -> None:
         """Leave after the job that runs, if one does."""
-        self._leaving = True
+        self.leaving = True
         self._owner.retire(self)
         if not self._started:
             self.kill()
@@ -500,7 +503,7 @@ class _Child(asyncio.Protocol):
     def _end_job(self, outcome: Outcome, leaving: str) -> None:
         attempt, self._attempt = self._attempt, None
         self._disarm()
-        if self._leaving:
+        if self.leaving:
             self._arm(EXIT_GRACE_MS, self.kill)
         if attempt is not None:
             self._owner.ended(self, attempt, outcome, leaving)

@@ -326,8 +326,14 @@ async def test_nonsense_is_a_death(text: str) -> None:
         assert await here.result("add", 0, 0) == 0
 
 
-async def test_an_idle_death_is_made_good(caplog: pytest.LogCaptureFixture) -> None:
-    """An idle process that is killed is told in the log, and the next job gets another one."""
+@pytest.mark.parametrize("late", ["_exited", "connection_lost"])
+async def test_an_idle_death_is_made_good(
+    late: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle process that is killed is told in the log, and the next job gets another one, whatever is seen first."""
+    seen = getattr(processes._Child, late)
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(processes._Child, late, lambda child, what: loop.call_later(0.1, seen, child, what))
     async with floor() as here:
         pid = await here.result("pid")
         os.kill(pid, signal.SIGKILL)
