@@ -1,5 +1,6 @@
 """The envelope, and values that must come back as they went."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -86,7 +87,7 @@ class Opaque:
         (tuple[int, str], (1, "a")),
         (list[object], [1, {"a": None}]),
     ],
-    ids=str,
+    ids=map(str, itertools.count()),
 )
 def test_values_come_back_by_their_annotation(kind: Any, value: object) -> None:
     """What a task is given in its worker equals what it was called with."""
