@@ -308,12 +308,20 @@ class App:
                 client = self._aclients[loop] = self._make_aclient()
         return client
 
-    def connect_with(self, client: Callable[[], FlashQ], aclient: Callable[[], AsyncFlashQ]) -> None:
-        """Make clients in another way from now on; those at hand are let go, not closed. For tests."""
+    def connect_with(
+        self, client: Callable[[], FlashQ], aclient: Callable[[], AsyncFlashQ]
+    ) -> tuple[Callable[[], FlashQ], Callable[[], AsyncFlashQ]]:
+        """Make clients in another way from now on; those at hand are let go, not closed. For tests.
+
+        Returns:
+            How they were made before, to be put back.
+        """
         with self._guard:
+            before = self._make_client, self._make_aclient
             self._make_client, self._make_aclient = client, aclient
             self._client = None
             self._aclients.clear()
+        return before
 
     def close(self) -> None:
         """Close the plain client; the next call opens another."""

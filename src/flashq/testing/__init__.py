@@ -1,9 +1,14 @@
 """Testing programs that use FlashQ: a server without sockets, threads or waiting, whose clock is moved by hand.
 
 `LocalServer` is the server itself (engine, commands, storage and the protocol, each the real one) inside the test's
-process. The pytest fixtures in `flashq.pytest_plugin` put an app on top of it.
+process; `LocalApp` puts an app on top of it.
+`RunningServer` is one with sockets, for what needs them. The pytest fixtures are in `flashq.pytest_plugin`.
 """
 
-from flashq.testing.server import LocalServer
+from flashq.testing.app import LocalApp
+from flashq.testing.drain import Ran, TaskFailed
+from flashq.testing.enqueued import Enqueued
+from flashq.testing.server import Clock, LocalServer
+from flashq.testing.serving import RunningServer
 
-__all__ = ["LocalServer"]
+__all__ = ["Clock", "Enqueued", "LocalApp", "LocalServer", "Ran", "RunningServer", "TaskFailed"]
