@@ -152,6 +152,26 @@ async def pulls_of_several_queues(client: Any, queue: str) -> None:
 
 
 @case
+async def waiting_for_a_job(client: Any, queue: str) -> None:
+    """Its ending comes as soon as it has ended, with result or error; without one in time, its state."""
+    id = await client.push(queue, 1)
+    assert (await client.wait_job(id, timeout=0)).state == "waiting"
+    assert (await client.wait_job(id, timeout=20)).ended is False
+    waiting = asyncio.ensure_future(client.wait_job(id))
+    await client.ping()
+    await client.ack(await pulled(client, queue), {"sent": 2})
+    ending = await waiting
+    assert (ending.id, ending.state, ending.result, ending.error) == (id, "completed", {"sent": 2}, None)
+    assert ending.decode(dict[str, int]) == {"sent": 2}
+    await client.push(queue, 1, max_attempts=1)
+    job = await pulled(client, queue)
+    waiting = asyncio.ensure_future(client.wait_job(job, timeout=10_000))
+    await client.fail(job, "boom")
+    assert ((await waiting).state, (await waiting).result, (await waiting).error) == ("failed", None, "boom")
+    assert (await client.wait_job(2**53 - 1)).state == "unknown"
+
+
+@case
 async def pulls_wait(client: Any, queue: str) -> None:
     """A pull on an empty queue waits for a job, or for its time; other calls go on meanwhile."""
     assert await client.pull(queue, timeout=0) is None

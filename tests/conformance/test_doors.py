@@ -510,6 +510,66 @@ def test_progress_of_a_job_that_is_not_active(door: Door, client: LineClient) ->
     assert client.refused("PROGRESS", id=id, progress=5) == ("not_active", f"Job {id} not found in processing")
 
 
+# --- WAITJOB ---
+
+
+def ended(id: int, state: str, result: Any = None, error: str | None = None) -> Answer:
+    """What WAITJOB says of a job."""
+    return {"id": id, "state": state, "result": result, "error": error}
+
+
+def test_waitjob_answers_at_once_what_is_over(door: Door, client: LineClient) -> None:
+    """A completed job with its result, a dead letter with its error, an unknown job."""
+    id, token = active(client, door.queue)
+    client.ok("ACK", id=id, token=token, result={"n": 1})
+    assert client.ok("WAITJOB", id=id) == ended(id, "completed", {"n": 1})
+    id = dead(client, door.queue, "boom")
+    assert client.ok("WAITJOB", id=id) == ended(id, "failed", None, "boom")
+    assert client.ok("WAITJOB", id=2**53 - 1) == ended(2**53 - 1, "unknown")
+
+
+def test_waitjob_tells_the_end_when_it_comes(door: Door, client: LineClient) -> None:
+    """Several wait over one connection, with reqId, and each hears of its own job; others are not held up."""
+    waiting = door.client()
+    first, token = active(client, door.queue)
+    second = client.ok("PUSH", queue=door.queue, data=1, delay=DAY_MS)["id"]
+    third, _ = active(client, door.queue, max_attempts=1)
+    for id in (first, second, third):
+        waiting.send("WAITJOB", id=id, reqId=str(id))
+    assert waiting.ask("PING") == {"ok": True}
+    client.ok("FAIL", id=third, error="boom")
+    assert waiting.receive() == {"ok": True, "reqId": str(third), **ended(third, "failed", None, "boom")}
+    client.ok("CANCEL", id=second)
+    assert waiting.receive() == {"ok": True, "reqId": str(second), **ended(second, "unknown", None, "cancelled")}
+    client.ok("ACK", id=first, token=token, result=[1])
+    assert waiting.receive() == {"ok": True, "reqId": str(first), **ended(first, "completed", [1])}
+
+
+def test_waitjob_tells_the_state_when_its_time_is_over(door: Door, client: LineClient) -> None:
+    """At once for 0 ms, later for more; and at once when anything stands behind it without reqId, a pull included."""
+    id = client.ok("PUSH", queue=door.queue, data=1)["id"]
+    assert client.ok("WAITJOB", id=id, timeout=0) == ended(id, "waiting")
+    assert client.ok("WAITJOB", id=id, timeout=20) == ended(id, "waiting")
+    client.send("WAITJOB", id=id)
+    client.send("PULL", queue=door.queue)
+    assert client.receive() == {"ok": True, **ended(id, "waiting")}
+    assert client.receive()["job"]["id"] == id
+    client.send("WAITJOB", id=id)
+    client.send("WAITJOB", id=id, timeout=0)
+    assert client.receive_many(2) == [{"ok": True, **ended(id, "active")}] * 2
+
+
+def test_waitjob_outlives_a_retry(door: Door, client: LineClient) -> None:
+    """A failed attempt is no end; the job may be waited for before it fails and ends after."""
+    waiting = door.client()
+    id, _ = active(client, door.queue, backoff=0)
+    waiting.send("WAITJOB", id=id)
+    client.ok("FAIL", id=id, error="once")
+    assert pulled(client, door.queue)["id"] == id
+    client.ok("ACK", id=id, result="twice")
+    assert waiting.receive() == {"ok": True, **ended(id, "completed", "twice")}
+
+
 # --- looking ---
 
 
@@ -1120,6 +1180,8 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("PUSH", [{"queue": "q", "data": 0, "tags": v} for v in ("a", [1], [None], ["t" * 257], ["t"] * 101)]),
     ("PUSHB", wrong({"queue": "q", "jobs": []}, "jobs", [1, "x", {}, None, [1]])),
     ("PULLB", wrong({"queue": "q", "count": 1, "timeout": 0}, "count", [*NUMBERS_WRONG, 2**32])),
+    ("WAITJOB", wrong({"id": 1}, "id", NUMBERS_WRONG)),
+    ("WAITJOB", [{"id": 1, "timeout": v} for v in (1.5, "0", -1, [])]),
     ("PULLANY", wrong({"queues": ["q"]}, "queues", [1, "q", None, {}, [1], [None], [], ["q"] * 101])),
     ("PULLANY", [{"queues": ["q"], "count": v} for v in [*NUMBERS_WRONG, 2**32]]),
     ("PULL", [{"queue": "q", "timeout": v} for v in (1.5, "0", -1, [])]),

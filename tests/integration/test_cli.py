@@ -195,6 +195,31 @@ def test_pull_waits(url: str, client: FlashQ, queue: str) -> None:
     assert seen == ["pushed", "active", "completed"]
 
 
+def test_pull_from_several_queues(told: Told, said: Said, client: FlashQ, queue: str) -> None:
+    """The first queue that has a job gives it."""
+    ids = [client.push(f"{queue}-later", 1), client.push(queue, 2)]
+    pulled = told("pull", f"{queue}-none", queue, f"{queue}-later", "--count", 5)
+    assert [job["id"] for job in pulled] == ids[::-1]
+    assert said("pull", "a", "b", code=exits.NOTHING) == "flashq: no job in a, b\n"
+
+
+def test_wait_for_a_job(url: str, told: Told, said: Said, client: FlashQ, queue: str) -> None:
+    """The result of a job as soon as there is one; what came in its place is said, and is exit code 4."""
+    id = client.push(queue, "x", max_attempts=1)
+    assert said("wait", id, "--timeout", 5, code=exits.NOTHING) == (
+        f"flashq: job {id} has not ended within 5 ms: it is waiting\n"
+    )
+    with started(url, "wait", str(id)) as verb:
+        client.ack(told("pull", queue)["id"], {"sent": 1})
+        out, _ = verb.communicate(timeout=20)
+    assert json.loads(out) == {"sent": 1}
+    assert told("wait", id) == {"id": id, "state": "completed", "result": {"sent": 1}, "error": None}
+    id = client.push(queue, "x", max_attempts=1)
+    client.fail(told("pull", queue)["id"], "boom")
+    assert said("wait", id, code=exits.NOTHING) == f"flashq: job {id} failed: boom\n"
+    assert said("wait", 10**9, code=exits.NOTHING) == f"flashq: Job {10**9} not found\n"
+
+
 def test_pull_many_and_ack(told: Told, said: Said, client: FlashQ, queue: str) -> None:
     """Up to as many as asked for, completed as soon as they are printed."""
     ids = client.push_batch(queue, range(5))

@@ -10,6 +10,7 @@ The language, a line for each act (durations: 250ms, 5s, 10m, 2h, 3d)::
     push QUEUE [member=value ...]           data priority delay ttl timeout attempts backoff key after tags job_id
     push QUEUE x 3 [member=value ...]       a batch of equal jobs
     pull QUEUE [x 3] [by=NAME] [wait=5s]    without jobs and with wait= the client is parked; QUEUE,QUEUE: from any
+    waitfor 1 [by=NAME] [wait=5s]           for its end; without one and with wait= the client is parked
     leave NAME                              a parked client's connection closes
     ack 1 [by=NAME] [result=JSON]           by=: with the token that NAME got with the job
     ack 1,2,3 [by=NAME]                     a batch
@@ -195,7 +196,19 @@ class Stage:
         reply.park(name, self.now)
         self._say(f"{name} waits")
 
+    def _waitfor(self, rest: str) -> None:
+        words, members = _split(rest)
+        wait = members.get("wait")
+        timeout = None if wait == "ever" else _duration(wait or "0ms")
+        name = members.get("by", "somebody")
+        self._await(name, self._ask(requests.WaitJob(id=int(words[0]), timeout=timeout), name))
+
     def _show(self, name: str, reply: replies.Reply) -> None:
+        if isinstance(reply, replies.Ended):
+            result = f" with {bytes(reply.result).decode()}" if bytes(reply.result) != b"null" else ""
+            why = f" ({reply.error})" if reply.error else ""
+            self._say(f"{name} hears that {reply.id} is {reply.state}{result}{why}")
+            return
         assert isinstance(reply, replies.Pulled | replies.PulledBatch)
         found = reply.jobs if isinstance(reply, replies.PulledBatch) else [reply.job]
         jobs = [job for job in found if job is not None]

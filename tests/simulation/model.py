@@ -143,6 +143,14 @@ class Job(Struct, gc=False, eq=False):
     """Whether it is remembered as delayed: that a delay is over is not remembered, it follows from the clock."""
 
 
+class Watcher(Struct, eq=False, gc=False):
+    """A call that waits for the end of a job."""
+
+    call: Hashable
+    id: int
+    deadline: int | None
+
+
 class Waiter(Struct, eq=False, gc=False):
     """A parked pull."""
 
@@ -151,6 +159,8 @@ class Waiter(Struct, eq=False, gc=False):
     count: int
     worker: Worker | None
     deadline: int | None
+    alone: bool
+    """Whether it takes one job and is answered as PULL is."""
 
 
 class Queue(Struct, eq=False):
@@ -218,8 +228,8 @@ class Model:
         self.sessions: dict[Hashable, Worker] = {}
         self.subscriptions: dict[tuple[Hashable, str], None] = {}
         self.deadlines: list[tuple[int, int]] = []
-        self.waits: dict[Hashable, Waiter] = {}
-        self.deliveries: list[tuple[Hashable, list[JobView]]] = []
+        self.waits: dict[Hashable, Waiter | Watcher] = {}
+        self.deliveries: list[tuple[Hashable, replies.Reply]] = []
         self.events: list[tuple[Any, ...]] = []
         self.unnamed: list[tuple[Job, int]] = []
 
@@ -283,7 +293,7 @@ class Model:
         )
 
     def _pull(self, r: requests.Pull, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
-        jobs = self._take([r.queue], 1, r.timeout, session, call, now)
+        jobs = self._take([r.queue], 1, r.timeout, session, call, now, alone=True)
         return None if jobs is None else replies.Pulled(job=jobs[0] if jobs else None)
 
     def _pull_batch(self, r: requests.PullBatch, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
@@ -298,7 +308,15 @@ class Model:
         return None if jobs is None else replies.PulledBatch(jobs=jobs)
 
     def _take(
-        self, names: list[str], count: int, timeout: int | None, session: Any, call: Any, now: Instant
+        self,
+        names: list[str],
+        count: int,
+        timeout: int | None,
+        session: Any,
+        call: Any,
+        now: Instant,
+        *,
+        alone: bool = False,
     ) -> list[JobView] | None:
         queues = [self._queue(name) for name in names]
         worker = self._worker_of(session, now)
@@ -313,7 +331,7 @@ class Model:
                     jobs += self._give(q, granted, now, worker)
         if jobs or timeout == 0 or not count:
             return jobs
-        waiter = Waiter(call, names, count, worker, None if timeout is None else now.steady + timeout)
+        waiter = Waiter(call, names, count, worker, None if timeout is None else now.steady + timeout, alone)
         for q in queues:
             q.waiters.append(waiter)
         self.waits[call] = waiter
@@ -376,6 +394,30 @@ class Model:
             self._delay(job)
             self._feed(self.queues[job.queue], now)
         return OK
+
+    def _wait_job(self, r: requests.WaitJob, _: Any, call: Any, now: Instant, __: Any) -> replies.Reply | None:
+        ending = self._ending(r.id)
+        if r.timeout == 0 or ending.state in ("completed", "failed", "unknown"):
+            return ending
+        self.waits[call] = Watcher(call, r.id, None if r.timeout is None else now.steady + r.timeout)
+        return None
+
+    def _ending(self, id: int) -> replies.Ended:
+        job = self.jobs.get(id)
+        result = self.results.get(id)
+        return replies.Ended(
+            id=id,
+            state=job.state if job else "unknown",
+            result=Raw(b"null" if result is None else result),
+            error=job.message if job and job.state == "failed" else None,
+        )
+
+    def _tell_end(self, id: int, state: str, *, result: bytes | None = None, error: str | None = None) -> None:
+        """Whoever waits for the end of a job learns how it ended."""
+        for watcher in [w for w in self.waits.values() if isinstance(w, Watcher) and w.id == id]:
+            self.unpark(watcher.call)
+            reply = replies.Ended(id=id, state=state, result=Raw(b"null" if result is None else result), error=error)
+            self.deliveries.append((watcher.call, reply))
 
     def _get_result(self, r: requests.GetResult, *_: Any) -> replies.Reply:
         result = self.results.get(r.id)
@@ -666,7 +708,7 @@ class Model:
         """A parked client no longer waits."""
         waiter = self.waits.pop(call, None)
         if waiter is not None:
-            for name in waiter.queues:
+            for name in waiter.queues if isinstance(waiter, Waiter) else ():
                 self.queues[name].waiters.remove(waiter)
 
     def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
@@ -970,13 +1012,14 @@ class Model:
             worker = waiter.worker
             if worker is not None and worker.gone:
                 worker = None
-            self.deliveries.append((waiter.call, self._give(q, granted, now, worker)))
+            self.deliveries.append((waiter.call, _pulled(waiter, self._give(q, granted, now, worker))))
 
     def _give_up(self, now: Instant) -> None:
         over = [w for w in self.waits.values() if w.deadline is not None and w.deadline <= now.steady]
         for waiter in sorted(over, key=lambda waiter: waiter.deadline or 0):
             self.unpark(waiter.call)
-            self.deliveries.append((waiter.call, []))
+            reply = _pulled(waiter, []) if isinstance(waiter, Waiter) else self._ending(waiter.id)
+            self.deliveries.append((waiter.call, reply))
 
     # --- attempts and ends ---
 
@@ -1066,6 +1109,7 @@ class Model:
         q.dead.append(job.id)
         q.failed += 1
         self._tell("failed", job, now, error=error)
+        self._tell_end(job.id, "failed", error=error)
 
     def _hand_back(self, ids: Sequence[int], now: Instant) -> None:
         """Uncounted, to the head of the line; ``ids`` in the order in which they are taken."""
@@ -1107,6 +1151,7 @@ class Model:
                 self.results[job.id] = result
         for job in jobs:
             self._tell("completed", job, now, data=results.get(job.id))
+            self._tell_end(job.id, "completed", result=results.get(job.id))
         self._forget()
         for job in jobs:
             for child in [self.jobs[id] for id in self.children.pop(job.id, ())]:
@@ -1160,6 +1205,7 @@ class Model:
             setattr(q, reason, getattr(q, reason) + 1)
             if reason != "purged":
                 self._tell(reason, job, now)
+            self._tell_end(job.id, "unknown", error=reason)
         for job in jobs:
             for child in [self.jobs[id] for id in self.children.pop(job.id, ())]:
                 self._disown(child, job.id)
@@ -1269,6 +1315,13 @@ def view(job: Job) -> JobView:
     )
 
 
+def _pulled(waiter: Waiter, jobs: list[JobView]) -> replies.Reply:
+    """What a parked pull is answered."""
+    if waiter.alone:
+        return replies.Pulled(job=jobs[0] if jobs else None)
+    return replies.PulledBatch(jobs=jobs)
+
+
 def _not_found(id: int) -> Refused:
     return Refused("not_found", f"Job {id} not found")
 
@@ -1348,6 +1401,7 @@ _RUN: Final[dict[type, Any]] = {
     requests.AckBatch: Model._ack_batch,
     requests.Fail: Model._fail,
     requests.Release: Model._release,
+    requests.WaitJob: Model._wait_job,
     requests.GetResult: Model._get_result,
     requests.GetJob: Model._get_job,
     requests.GetJobByCustomId: Model._get_custom,

@@ -26,6 +26,7 @@ from flashq.engine.parking import Parking
 from flashq.engine.ready import Ready
 from flashq.engine.records import Changed, CronSet
 from flashq.engine.settle import Settle
+from flashq.engine.watchers import Watchers
 from flashq.model import ACTIVE, DELAYED, FAILED, WAITING, Instant
 from flashq.server.runtime import Runtime
 from flashq.storage.fold import Fold
@@ -222,6 +223,17 @@ def one_job_wakes_everybody(patch: pytest.MonkeyPatch) -> None:
 def a_parked_pull_that_left_is_served(patch: pytest.MonkeyPatch) -> None:
     """A closed connection stays in line, and a job is lost on it till its lease ends."""
     patch.setattr(Parking, "unpark", lambda self, token: False)
+
+
+def nobody_hears_of_a_job_that_was_taken_back(patch: pytest.MonkeyPatch) -> None:
+    """Who waits for the end of a job that is cancelled or expires waits for ever."""
+    patch.setattr(Watchers, "dropped", lambda self, ids, reason: None)
+
+
+def whoever_watched_and_left_is_told(patch: pytest.MonkeyPatch) -> None:
+    """A call that gave up is still told how the job ended."""
+    patch.setattr(Watchers, "_leave", lambda self, id, token: None)
+    patch.setattr(Parking, "forget", lambda self, call: self.calls.pop(call.token, None))
 
 
 def whoever_waits_on_several_queues_stays_in_line(patch: pytest.MonkeyPatch) -> None:

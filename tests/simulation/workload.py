@@ -105,7 +105,7 @@ class Plan:
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
             "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "pull_any": 2.0, "wait": 3.0, "ack": 11.0,
-            "ack_batch": 3.0, "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
+            "watch": 3.0, "ack_batch": 3.0, "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
             "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5,
@@ -278,6 +278,11 @@ class Workload:
             self._call(r.Pull(queue=self._queue(), timeout=timeout), client)
         else:
             self._call(r.PullBatch(queue=self._queue(), count=1 + self._below(5), timeout=timeout), client)
+
+    def _watch(self) -> None:
+        client = self._client()
+        if len(client.waits) < 9:
+            self._call(r.WaitJob(id=self._id(), timeout=self._one_of((None, 0, 1, 20, 400, 5_000))), client)
 
     def _ack(self) -> None:
         if self._next() < self.plan.vanish:

@@ -80,20 +80,22 @@ class SpyJournal(Journal):
 class Wait:
     """A call that waits: what the engine knows as its token."""
 
-    __slots__ = ("call", "client")
+    __slots__ = ("call", "client", "parked")
 
-    def __init__(self, client: "Client", call: int) -> None:
+    def __init__(self, client: "Client", call: int, parked: Parked) -> None:
         self.client = client
         self.call = call
+        self.parked = parked
 
-    def answer(self, jobs: list[JobView], now: Instant) -> None:
-        """Its jobs; none when its time is over."""
-        self.client.world.answers.append((self, jobs))
+    def answer(self, delivered: Any, now: Instant) -> None:
+        """What it waited for; nothing when its time is over."""
+        reply = self.parked.reply(delivered) if delivered else self.parked.over()
+        self.client.world.answers.append((self, reply))
         self.client.waits.pop(self.call, None)
-        self.client.hold(jobs, self.client.world.runtime.gather())
+        self.client.hold(_jobs_of(reply), self.client.world.runtime.gather())
 
 
-_Delivered = tuple[Wait, list[JobView]]
+_Delivered = tuple[Wait, replies.Reply]
 
 
 class Client:
@@ -323,7 +325,7 @@ class World:
         try:
             reply = execute(self._context, client.session, request, now)
             if type(reply) is Parked:
-                wait = client.waits[call] = Wait(client, call)
+                wait = client.waits[call] = Wait(client, call, reply)
                 reply.park(wait, now)
                 reply = None
         except FlashQError as error:
@@ -373,7 +375,7 @@ class World:
         got, expected = self.answers, self.model.deliveries
         if got or expected:
             self._same_deliveries(got, expected)
-            jobs = [*jobs, *(job for _, delivered in got for job in delivered)]
+            jobs = [*jobs, *(job for _, reply in got for job in _jobs_of(reply))]
             self.answers.clear()
             self.model.deliveries.clear()
         if not jobs and not self.model.unnamed:
@@ -385,13 +387,16 @@ class World:
             raise Violation(str(error)) from None
         return names
 
-    def _same_deliveries(self, got: list[_Delivered], expected: list[tuple[Any, list[JobView]]]) -> None:
-        plain = [(wait.call, [_nameless(job) for job in jobs]) for wait, jobs in got]
+    def _same_deliveries(self, got: list[_Delivered], expected: list[tuple[Any, replies.Reply]]) -> None:
+        plain = [(wait.call, _nameless(reply)) for wait, reply in got]
         # Which of several clients is answered first within one moment is nobody's business, unless they share jobs.
         if plain != expected and sorted(plain, key=_first) != sorted(expected, key=_first):
             raise Violation(f"delivered\n {plain}\nexpected\n {expected}")
-        for _, jobs in got:
-            self.stats["delivered to a parked pull" if jobs else "a parked pull gave up"] += 1
+        for _, reply in got:
+            if isinstance(reply, replies.Ended):
+                self.stats[f"told of a job that is {reply.state}"] += 1
+            else:
+                self.stats["delivered to a parked pull" if _jobs_of(reply) else "a parked pull gave up"] += 1
 
     def compare_everything(self) -> None:
         """The engine's own invariants, and all that can be asked of it against the model."""
@@ -653,8 +658,12 @@ def _blank(expected: Any, reply: Any) -> None:
         expected.metrics.avg_latency_ms = reply.metrics.avg_latency_ms
 
 
-def _nameless(job: JobView) -> JobView:
-    return structs.replace(job, token=UNSET)
+def _nameless(reply: replies.Reply) -> replies.Reply:
+    """The same answer without the names of attempts."""
+    jobs = [structs.replace(job, token=UNSET) for job in _jobs_of(reply)]
+    if type(reply) is replies.PulledBatch:
+        return replies.PulledBatch(jobs=jobs)
+    return replies.Pulled(job=jobs[0]) if jobs else reply
 
 
 def _first(delivery: tuple[int, Any]) -> int:

@@ -15,7 +15,8 @@ USAGE: Final = 2
 REFUSED: Final = 3
 """The server answered with an error; its code stands in brackets, or in the member ``code``."""
 NOTHING: Final = 4
-"""There is nothing there: the pull found no job in time, or there is no such job or schedule."""
+"""There is nothing there: the pull found no job in time, the job that was waited for has not completed, or there is no
+such job or schedule."""
 INTERRUPTED: Final = 130
 """Ctrl-C, as shells count it."""
 
@@ -24,7 +25,7 @@ LEGEND: Final[dict[int, str]] = {
     FAILED: "no usable answer: wrong setting, no server, lost connection, unreadable file",
     USAGE: "the command is wrong, or its data is not JSON; nothing was sent",
     REFUSED: "refused by the server; the code says why",
-    NOTHING: "nothing there: no job in time, no such job or schedule",
+    NOTHING: "nothing there: no job or no end in time, a job that failed, no such job or schedule",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """The lines of ``flashq --help``."""

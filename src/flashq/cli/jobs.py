@@ -21,28 +21,56 @@ _attempt = click.option(
 
 
 @click.command(cls=Verb)
-@click.argument("queue")
+@click.argument("queues", metavar="QUEUE...", nargs=-1, required=True)
 @click.option("--count", type=click.IntRange(1, MAX_BATCH), help="Up to so many; the answer is then a list.")
 @click.option("--timeout", type=_MS, default=0, help="ms to wait for a job; 0, not at all.")
 @click.option("--ack", is_flag=True, help="Complete the jobs as soon as they are printed.")
 @click.pass_obj
-def pull(wishes: Wishes, queue: str, count: int | None, timeout: int, *, ack: bool) -> None:
-    r"""Take the next job of QUEUE and print it.
+def pull(wishes: Wishes, queues: tuple[str, ...], count: int | None, timeout: int, *, ack: bool) -> None:
+    r"""Take the next job of QUEUE, or of the first of several that has one, and print it.
 
     It is yours then: end it with `flashq jobs ack` or `flashq jobs fail`, or it comes back when its time is over.
 
     \b
     Examples:
       flashq pull emails --timeout 5000
+      flashq pull urgent emails reports
       flashq --json pull emails --count 100 --ack | jq '.[].data'
     """
     with wishes.client() as q:
-        jobs = q.pull_batch(queue, count or 1, timeout)
+        jobs = q.pull_any(queues, count or 1, timeout)
         _show_pulled(wishes.show, jobs, alone=count is None)
         if not jobs:
-            raise Nothing(f"no job in {queue}" + (f" within {duration(timeout)}" if timeout else ""))
+            raise Nothing(f"no job in {', '.join(queues)}" + (f" within {duration(timeout)}" if timeout else ""))
         if ack:
             _ack_all(q, jobs)
+
+
+@click.command(cls=Verb)
+@click.argument("id", type=ID)
+@click.option("--timeout", type=click.IntRange(0, MAX_DURATION_MS), help="ms to wait; without it, as long as it takes.")
+@click.pass_obj
+def wait(wishes: Wishes, id: int, timeout: int | None) -> None:
+    r"""Wait until a job has ended, and print what it returned, as JSON.
+
+    \b
+    Examples:
+      flashq wait 17 | jq .
+      flashq --json wait 17 --timeout 60000
+    """
+    with wishes.client() as q:
+        ending = q.wait_job(id, timeout)
+    if wishes.json:
+        wishes.show.document(ending)
+    if ending.state == "completed":
+        if not wishes.json:
+            wishes.show.document(ending.payload)
+    elif ending.state == "unknown":
+        raise NotFound(f"Job {id} not found" + (f": it was {ending.error}" if ending.error else ""))
+    elif ending.ended:
+        raise Nothing(f"job {id} failed: {ending.error}")
+    else:
+        raise Nothing(f"job {id} has not ended within {duration(timeout or 0)}: it is {ending.state}")
 
 
 def _show_pulled(show: Show, jobs: list[JobRecord], *, alone: bool) -> None:

@@ -15,7 +15,7 @@ from flashq.cli import exits
 from flashq.cli.bench import bench
 from flashq.cli.cron import cron
 from flashq.cli.deadletters import dlq
-from flashq.cli.jobs import jobs, pull
+from flashq.cli.jobs import jobs, pull, wait
 from flashq.cli.push import push
 from flashq.cli.queues import queues
 from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
@@ -139,5 +139,5 @@ def _missing(package: str) -> click.Command:
     return click.Command("serve", callback=refuse, context_settings=settings, help="Run the server (not installed).")
 
 
-for _verb in (ping, push, pull, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
+for _verb in (ping, push, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
     program.add_command(_verb)

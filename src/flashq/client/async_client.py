@@ -22,7 +22,7 @@ from flashq.client.batch import Collected
 from flashq.client.calls import Call
 from flashq.client.encoding import encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
-from flashq.client.results import AckedBatch, Cron, Event, JobProgress, JobRecord, PushedIds, read_event
+from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
 from flashq.protocol.requests import Request
@@ -37,6 +37,9 @@ CALL_TIMEOUT_MS: Final = 30_000
 CONNECT_TIMEOUT_MS: Final = 10_000
 """How long a call waits for a connection: long enough for a server to restart, with time for two attempts at the
 cap of the backoff; short enough that a wrong address is noticed."""
+
+WAIT_PART_MS: Final = 60_000
+"""How long one WAITJOB waits at the server: an abandoned one is gone after a minute, and to ask again costs nothing."""
 
 
 class AsyncFlashQ:
@@ -388,6 +391,26 @@ class AsyncFlashQ:
             NotFound: no such job.
         """
         await self._do(calls.cancel(job))
+
+    async def wait_job(self, job: JobRecord | int, timeout: int | None = None) -> Ending:
+        """How the job ended, as soon as it has.
+
+        The server is asked again each minute, so that a wait whose caller has gone does not stay there for ever.
+
+        Args:
+            job: the job, or its id.
+            timeout: ms to wait for its end; None: as long as it takes; 0: not at all.
+
+        Returns:
+            Its ending; with the state it is in if it has not ended in time.
+        """
+        asked_at = self._connection.now_ms()
+        while True:
+            left = self._left_ms(asked_at, timeout)
+            part = WAIT_PART_MS if left is None else min(left, WAIT_PART_MS)
+            ending = await self._wait(lambda ms: calls.wait_job(job, ms), part)
+            if ending.ended or part == left:
+                return ending
 
     async def result(self, job: JobRecord | int) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
         """What the job returned; None also if it is not known (any more)."""

@@ -18,7 +18,7 @@ from msgspec import DecodeError, Raw, Struct, json, structs
 from flashq import model
 from flashq.client import encoding
 from flashq.client.encoding import JobSpec
-from flashq.client.results import AckedBatch, Cron, JobProgress, JobRecord, PushedIds
+from flashq.client.results import AckedBatch, Cron, Ending, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import Metrics, QueueView, Stats, WorkerView
 from flashq.protocol import replies, requests
@@ -157,6 +157,7 @@ _read_acked_batch = _reader(replies.Counted, lambda reply: AckedBatch(_count(rep
 _read_count = _reader(replies.Counted, _count)
 _read_result = _reader(_Result, lambda reply: reply.result)
 _read_found = _reader(_Found, _found)
+_read_ending = _reader(Ending, lambda ending: ending)
 _read_state = _reader(replies.StateOf, lambda reply: reply.state)
 _read_progress = _reader(_ProgressOf, lambda reply: reply.progress)
 _read_dead = _reader(_PulledBatch, _dead)
@@ -340,6 +341,11 @@ def cancel(job: JobRecord | int) -> Call[None]:
 
 def _id_of(job: JobRecord | int) -> int:
     return job.id if isinstance(job, JobRecord) else job
+
+
+def wait_job(job: JobRecord | int, timeout: int | None) -> Call[Ending]:
+    """WAITJOB: how the job ended; waits ``timeout`` ms for its end (None: for ever)."""
+    return Call(encoding.WaitJob(id=_id_of(job), timeout=timeout), _read_ending, True)
 
 
 def result(job: JobRecord | int) -> Call[Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "Push",
     "PushBatch",
     "Release",
+    "WaitJob",
     "encode",
 ]
 
@@ -125,6 +126,10 @@ class Cron(requests.Cron, omit_defaults=True, kw_only=True, gc=False):
     """CRON with a Python value for payload."""
 
     data: Any = Raw(b"null")
+
+
+class WaitJob(requests.WaitJob, omit_defaults=True, kw_only=True, gc=False):
+    """WAITJOB."""
 
 
 _TOO_LONG: Final = f"Request too large (%d bytes, max {MAX_LINE_BYTES} bytes)"

@@ -83,14 +83,15 @@ class JobRecord(Struct, dict=True):
 
 
 class Ending(Struct, dict=True):
-    """How a job ended, or how it is after a wait that ended first.
+    """How a job ended, or the state it is in.
 
     Attributes:
         id: the job.
-        state: completed, failed (it is among the dead letters) or unknown (it left in another way, or is forgotten);
-            any other: it has not ended.
-        payload: what it returned, as JSON; `result` and `decode` read it.
-        error: the text of its last failure, or how it left: cancelled, expired or purged.
+        state: completed; failed (it lies among the dead letters); unknown (it left, or is not remembered any more); any
+            other: it had not ended when the time was over.
+        payload: the JSON of what it returned; `result` and `decode` read it.
+        error: the text of its last failure if it failed; cancelled, expired or purged if it left while it was waited
+            for; else None.
     """
 
     id: int
@@ -98,16 +99,21 @@ class Ending(Struct, dict=True):
     payload: Raw = field(name="result", default=Raw(b"null"))
     error: str | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return self.state in ("completed", "failed", "unknown")
+
     @cached_property
     def result(self) -> Any:  # noqa: ANN401 - a result is whatever was given to `ack`
-        """What it returned, as a Python value."""
+        """What the job returned as a Python value, decoded at the first look; None also if it returned nothing."""
         return json.decode(self.payload)
 
     def decode(self, into: type[T]) -> T:
-        """What it returned, as a type of your own.
+        """What the job returned as a type of your own.
 
         Raises:
-            msgspec.ValidationError: it is not of that type.
+            msgspec.ValidationError: the result is not of that type.
         """
         return json.decode(self.payload, type=into)
 

@@ -1,6 +1,7 @@
 """PUSH, PULL, ACK and their kin: the commands that move jobs."""
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final
 
 from msgspec import Raw
@@ -11,11 +12,15 @@ from flashq.commands.session import Context, Session
 from flashq.engine.intake import DUPLICATE, REPLAYED
 from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue
+from flashq.engine.watchers import Ending
 from flashq.errors import BadRequest, Duplicate, TooLarge
-from flashq.model import Instant, JobView
+from flashq.model import COMPLETED, FAILED, STATE_NAMES, UNKNOWN, Instant, JobView
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import check_payload, check_payloads, result_bytes
 from flashq.protocol.limits import MAX_BATCH
+
+ENDED: Final = frozenset({STATE_NAMES[COMPLETED], STATE_NAMES[FAILED], STATE_NAMES[UNKNOWN]})
+"""States in which there is nothing to wait for."""
 
 OK: Final = replies.Reply()
 """The plain answer, shared; whoever marks an answer with a request's id makes its own."""
@@ -157,6 +162,19 @@ def heartbeat(context: Context, _: Session, request: requests.Heartbeat, now: In
     return OK
 
 
+def wait_job(context: Context, _: Session, request: requests.WaitJob, __: Instant) -> replies.Ended | Parked:
+    """WAITJOB."""
+    engine, id = context.engine, request.id
+    ending = engine.lookup.ending(id)
+    if request.timeout == 0 or ending.state in ENDED:
+        return _ended(id, ending)
+
+    def park(token: Hashable, now: Instant) -> None:
+        engine.watchers.park(token, id, request.timeout, now)
+
+    return Parked(park, partial(_ended, id), lambda: _ended(id, engine.lookup.ending(id)))
+
+
 def get_result(context: Context, _: Session, request: requests.GetResult, __: Instant) -> replies.Result:
     """GETRESULT."""
     result = context.engine.lookup.result(request.id)
@@ -221,6 +239,11 @@ def _parked(
         context.engine.dispatch.park(token, names, count, wait_ms, now, worker)
 
     return Parked(park, reply, lambda: reply([]), in_line=True)
+
+
+def _ended(id: int, ending: Ending) -> replies.Ended:
+    result = b"null" if ending.result is None else ending.result
+    return replies.Ended(id=id, state=ending.state, result=Raw(result), error=ending.error)
 
 
 def _pulled(jobs: list[JobView]) -> replies.Pulled:

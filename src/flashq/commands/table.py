@@ -36,6 +36,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Release, jobs.release, "worker"),
     (requests.Progress, jobs.progress, "worker"),
     (requests.Heartbeat, jobs.heartbeat, "worker"),
+    (requests.WaitJob, jobs.wait_job, "viewer"),
     (requests.GetResult, jobs.get_result, "viewer"),
     (requests.GetJob, jobs.get_job, "viewer"),
     (requests.GetJobByCustomId, jobs.get_job_by_custom_id, "viewer"),

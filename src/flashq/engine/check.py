@@ -125,6 +125,13 @@ def _waits(engine: Engine, found: _Found) -> list[str]:
     parked = {(name, pull.token) for pull in pulls for name in pull.queues}
     if lines != parked:
         wrong.append(f"clients stand in {len(lines)} places in line and are parked for {len(parked)}")
+    watched = engine.watchers.by_job
+    others = sum(map(len, watched.values()))
+    if len(pulls) + others != len(engine.parking):
+        wrong.append(f"{len(pulls)} pulls and {others} other calls wait, {len(engine.parking)} are parked")
+    ended = [id for id in watched if engine.jobs.state(id) in (UNKNOWN, COMPLETED, FAILED)]
+    if ended:
+        wrong.append(f"calls wait for the end of jobs that have ended: {ended[:5]}")
     for name, queue in engine.queues.by_name.items():
         if queue.waiters and queue.counts[WAITING] and queue.limits.free:
             wrong.append(f"{name}: clients wait although jobs are ready")

@@ -23,6 +23,7 @@ from flashq.engine.queue import Queues
 from flashq.engine.rates import Rates
 from flashq.engine.settings import Settings
 from flashq.engine.settle import Settle
+from flashq.engine.watchers import Watchers
 from flashq.model import Instant
 
 
@@ -61,12 +62,13 @@ class Engine:
         self.workers: dict[str, Worker] = {}
         self.outbox = Outbox(recording=recording)
         self.parking = Parking(self.clocks.waits, self.outbox)
+        self.watchers = Watchers(self.parking, self.outbox)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
         self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)
         self.settle = Settle(
-            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, settings, epoch, self.dispatch,
-            self.intake,
+            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, self.watchers, settings, epoch,
+            self.dispatch, self.intake,
         )  # fmt: skip
         self.control = Control(
             jobs, queues, clocks, self.crons, self.workers, outbox, settings, self.dispatch, self.intake, self.settle

@@ -11,6 +11,7 @@ from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
 from flashq.engine.views import view
+from flashq.engine.watchers import Ending
 from flashq.errors import NotFound
 from flashq.model import (
     ACTIVE,
@@ -60,6 +61,16 @@ class Lookup:
     def result(self, id: int) -> bytes | None:
         """What the job returned, as JSON, while it is remembered."""
         return self._finished.results.get(id)
+
+    def ending(self, id: int) -> Ending:
+        """How the job ended; just its state if it has not."""
+        state = self._jobs.state(id)
+        ending = Ending(STATE_NAMES[state])
+        if state == COMPLETED:
+            ending.result = self.result(id)
+        elif state == FAILED:
+            ending.error = self._jobs.extras[id].message
+        return ending
 
     def progress(self, id: int) -> tuple[int, str | None]:
         """Percent and message of a job.

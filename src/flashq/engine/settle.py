@@ -23,6 +23,7 @@ from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
 from flashq.engine.records import Completed, Dropped
 from flashq.engine.settings import Settings
+from flashq.engine.watchers import Watchers
 from flashq.errors import FlashQError, NotActive, NotFound, StaleAttempt
 from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, Instant
 from flashq.protocol.limits import MAX_ERROR_BYTES
@@ -47,6 +48,7 @@ class Settle:
         finished: Finished,
         rates: Rates,
         outbox: Outbox,
+        watchers: Watchers,
         settings: Settings,
         epoch: int,
         dispatch: Dispatch,
@@ -60,6 +62,7 @@ class Settle:
         self._finished = finished
         self._rates = rates
         self._outbox = outbox
+        self._watchers = watchers
         self._max_returns = settings.max_returns
         self._epoch = epoch
         self._dispatch = dispatch
@@ -278,6 +281,8 @@ class Settle:
         if self._outbox.watched and reason != "purged":
             for id in ids:
                 self._outbox.event(reason, queue.name, id, now.wall)
+        if self._watchers.by_job:
+            self._watchers.dropped(ids, reason)
         for id in ids:
             for child in self._graph.lost(id):
                 self.bury(child, WAITING_CHILDREN, f"dependency {id} cancelled", now)
@@ -300,6 +305,8 @@ class Settle:
         self._intake.record_change(id)
         if self._outbox.watched:
             self._outbox.event("failed", queue.name, id, now.wall, error=error)
+        if self._watchers.by_job:
+            self._watchers.buried(id, error)
 
     def split_lease(self, id: int, chunk: Chunk, slot: int, now: Instant) -> Lease:
         """A lease of its own for a job that is renewed apart from the rest of its delivery."""
@@ -387,6 +394,8 @@ class Settle:
         if self._outbox.watched:
             for id in ids:
                 self._outbox.event("completed", queue.name, id, now.wall, data=results.get(id))
+        if self._watchers.by_job:
+            self._watchers.completed(ids, results)
         if self._graph:
             for id in ids:
                 for child in self._graph.completed(id):

@@ -79,6 +79,15 @@ class Result(Reply, kw_only=True, gc=False):
     result: Raw
 
 
+class Ended(Reply, kw_only=True, gc=False):
+    """WAITJOB: how the job ended, or the state it is in."""
+
+    id: int
+    state: str
+    result: Raw
+    error: str | None
+
+
 class JobAndState(Reply, kw_only=True, gc=False):
     """GETJOB and GETJOBBYCUSTOMID."""
 

@@ -93,6 +93,13 @@ class Release(Request, tag="RELEASE", kw_only=True, gc=False):
     delay: Duration | None = None
 
 
+class WaitJob(Request, tag="WAITJOB", kw_only=True, gc=False):
+    """How did the job end? Waits for its end ``timeout`` ms (absent: for ever)."""
+
+    id: JobId
+    timeout: Duration | None = None
+
+
 class GetResult(Request, tag="GETRESULT", kw_only=True, gc=False):
     """What the job returned."""
 
@@ -296,6 +303,7 @@ AnyRequest = (
     | AckBatch
     | Fail
     | Release
+    | WaitJob
     | GetResult
     | GetJob
     | GetJobByCustomId

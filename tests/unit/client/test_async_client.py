@@ -384,6 +384,27 @@ async def test_workers_say_hello_again(connect: Any) -> None:
         assert server.commands()[-1] == "BYE"
 
 
+@pytest.mark.parametrize(("timeout", "asked"), [(None, [60_000, 60_000]), (90_000, [60_000, 30_000]), (50, [50])])
+async def test_a_long_wait_for_a_job_is_asked_for_in_parts(
+    connect: Any, timeout: int | None, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No wait stays at the server for more than a minute after its caller; the last part is what is left."""
+
+    def answer(request: Request) -> bytes:
+        ended = len(server.requests) > 1
+        more = {"reqId": request["reqId"]} if request.get("reqId") else {}
+        return line(ok=True, id=7, state="completed" if ended else "active", result=[1], error=None, **more)
+
+    with LineServer(answer) as server:
+        client = connect(server)
+        await client.connect()
+        connection = getattr(client, "_client", client)._connection
+        monkeypatch.setattr(connection, "now_ms", lambda: 60_000 * len(server.requests))
+        ending = await client.wait_job(7, timeout)
+        assert [request["timeout"] for request in server.requests if request["cmd"] == "WAITJOB"] == asked
+        assert (ending.id, ending.result, ending.ended) == (7, [1], len(asked) > 1)
+
+
 EVERYTHING = {
     "id": 1,
     "ids": [1],
@@ -391,6 +412,7 @@ EVERYTHING = {
     "job": JOB,
     "jobs": [JOB],
     "result": None,
+    "error": None,
     "progress": {"id": 1, "progress": 5, "message": None},
     "count": 1,
     "crons": [],
@@ -419,6 +441,7 @@ EVERYTHING = {
         ("progress", (1, 50), "PROGRESS"),
         ("heartbeat", (1,), "HEARTBEAT"),
         ("cancel", (1,), "CANCEL"),
+        ("wait_job", (1, 0), "WAITJOB"),
         ("result", (1,), "GETRESULT"),
         ("job", (1,), "GETJOB"),
         ("job_by_custom_id", ("c",), "GETJOBBYCUSTOMID"),

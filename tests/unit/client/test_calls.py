@@ -107,6 +107,7 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     ),
     (calls.pull("q", 0), {"cmd": "PULL", "queue": "q", "timeout": 0}),
     (calls.pull_batch("q", 5, None), {"cmd": "PULLB", "queue": "q", "count": 5}),
+    (calls.wait_job(7, None), {"cmd": "WAITJOB", "id": 7}),
     (calls.pull_any(("q", "r"), 1, 9), {"cmd": "PULLANY", "queues": ["q", "r"], "timeout": 9}),
     (calls.ack(3, {"r": 1}), {"cmd": "ACK", "id": 3, "result": {"r": 1}}),
     (calls.ack(PULLED), {"cmd": "ACK", "id": 3, "token": "t"}),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from flashq.client.results import Event, JobRecord, Pending, PushedIds, read_event
+from flashq.client.results import Ending, Event, JobRecord, Pending, PushedIds, read_event
 from flashq.errors import FlashQError, NotFound
 
 
@@ -84,3 +84,13 @@ def test_a_pending_answer() -> None:
     assert isinstance(refused.error, NotFound)
     with pytest.raises(NotFound):
         refused.result()
+
+
+def test_an_ending() -> None:
+    """What a job returned, decoded at the first look or into a type of one's own; and whether it is over."""
+    done = msgspec.json.decode(b'{"ok":true,"id":7,"state":"completed","result":[1,2],"error":null}', type=Ending)
+    assert (done.id, done.error, done.ended) == (7, None, True)
+    assert (done.result, done.decode(tuple[int, int])) == ([1, 2], (1, 2))
+    for state, ended in (("failed", True), ("unknown", True), ("active", False), ("waiting-children", False)):
+        ending = Ending(7, state, msgspec.Raw(b"null"), "boom")
+        assert (ending.ended, ending.result) == (ended, None)

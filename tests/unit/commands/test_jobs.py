@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.json import decode
 from tests.unit.commands.desk import Desk
 
 from flashq.commands.jobs import OK, check_batch
@@ -87,6 +88,28 @@ def test_a_bad_name_among_several_is_named(desk: Desk) -> None:
     with pytest.raises(BadRequest, match=r"^Invalid: queues\[1\]: Queue name cannot be empty$"):
         desk.ask("PULLANY", queues=["good", ""])
     assert not desk.engine.queues.by_name
+
+
+def test_waiting_for_a_job(desk: Desk) -> None:
+    """Answered at once if it has ended or nobody wants to wait; parked otherwise, and nothing stands behind it."""
+    ids = desk.ask("PUSHB", queue="q", jobs=[{"data": 1, "max_attempts": 1}] * 3)["ids"]
+    desk.ask("PULLB", queue="q", count=2)
+    desk.ask("ACK", id=ids[0], result=[1])
+    desk.ask("FAIL", id=ids[1], error="boom")
+    assert desk.ask("WAITJOB", id=ids[0]) == {"id": ids[0], "state": "completed", "result": [1], "error": None}
+    assert desk.ask("WAITJOB", id=ids[1]) == {"id": ids[1], "state": "failed", "result": None, "error": "boom"}
+    assert desk.ask("WAITJOB", id=9) == {"id": 9, "state": "unknown", "result": None, "error": None}
+    waiting = {"id": ids[2], "state": "waiting", "result": None, "error": None}
+    assert desk.ask("WAITJOB", id=ids[2], timeout=0) == waiting
+    parked = desk.parked[token := desk.ask("WAITJOB", id=ids[2], timeout=50)["parked"]]
+    assert decode(encode(parked.over())) == {"ok": True, **waiting}
+    assert not parked.in_line
+    desk.ask("CANCEL", id=ids[2])
+    ((told, ending),) = desk.engine.outbox.take_deliveries()
+    assert told == token
+    assert decode(encode(parked.reply(ending))) == {
+        "ok": True, "id": ids[2], "state": "unknown", "result": None, "error": "cancelled",
+    }  # fmt: skip
 
 
 def test_a_worker_that_was_lost_is_back_when_it_pulls(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.jobs import Extra
 from flashq.engine.leases import Lease
 from flashq.engine.queue import Queue
+from flashq.engine.waiters import Call
 from flashq.model import ACTIVE, COMPLETED, DELAYED, UNKNOWN, WAITING, WAITING_CHILDREN
 
 LONELY = Lease("9.9.x", 0, 0, True, None, [], 0)
@@ -129,6 +130,17 @@ def let_a_client_wait_in_vain(engine: Engine) -> None:
     engine.parking.calls["ann"] = ann
 
 
+def watch_what_is_over(engine: Engine) -> None:
+    """A wait that nobody will end."""
+    engine.watchers.park("ann", 5, None, Bench().now)
+
+
+def park_for_nothing(engine: Engine) -> None:
+    """A call that nobody would ever answer."""
+    engine.parking.park(waiter("ann", "none"), None, Bench().now)
+    engine.parking.calls["ben"] = Call(token="ben", leave=lambda: None)
+
+
 def lose_a_delay(engine: Engine) -> None:
     """A delayed job that would never wake."""
     engine.clocks.delays.entries().clear()
@@ -190,6 +202,8 @@ BREAKS: list[tuple[Callable[[Engine], None], str]] = [
     (hold_for_ever, "active job 3 has no end: neither a deadline nor a living worker"),
     (miscount_a_lease, "lease 1.1.n1 counts 2 jobs, holds 1"),
     (lose_a_lease_timer, "lease 1.1.n1 has a deadline and no timer"),
+    (watch_what_is_over, "calls wait for the end of jobs that have ended: [5]"),
+    (park_for_nothing, "1 pulls and 0 other calls wait, 2 are parked"),
     (park_nowhere, "clients stand in 1 places in line and are parked for 0"),
     (let_a_client_wait_in_vain, "emails: clients wait although jobs are ready"),
     (lose_a_delay, "delayed job 2 has no timer"),

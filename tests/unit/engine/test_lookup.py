@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.engine.bench import START, Bench
 
+from flashq.engine.watchers import Ending
 from flashq.errors import NotFound
 from flashq.model import QueueMetrics, QueueView, Stats
 
@@ -112,6 +113,19 @@ def test_metrics(bench: Bench) -> None:
     assert (metrics.total_pushed, metrics.total_completed, metrics.total_failed) == (8, 2, 1)
     assert (metrics.jobs_per_second, metrics.avg_latency_ms) == (1.0, 0.0)
     assert metrics.queues == [QueueMetrics("emails", 2, 1, 1, None), QueueMetrics("other", 1, 0, 0, 5)]
+
+
+def test_endings(bench: Bench) -> None:
+    """A job that is over says how it ended; one that is not, and one that is not known, say no more than that."""
+    bench.push_batch({}, {})
+    bench.push("others")
+    bench.pull(count=2)
+    bench.ack(1, result=b"[1]")
+    bench.bury(2, "boom")
+    found = [bench.engine.lookup.ending(id) for id in (1, 2, 3, 9)]
+    assert found == [
+        Ending("completed", b"[1]"), Ending("failed", error="boom"), Ending("waiting"), Ending("unknown"),
+    ]  # fmt: skip
 
 
 def test_schedules(bench: Bench) -> None:

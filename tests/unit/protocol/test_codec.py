@@ -239,6 +239,14 @@ REPLIES: list[tuple[Any, bytes]] = [
     (replies.Purged(count=3), b'{"ok":true,"count":3}'),
     (replies.Result(id=7, result=Raw(b"null")), b'{"ok":true,"id":7,"result":null}'),
     (replies.Result(id=7, result=Raw(b"[ ]")), b'{"ok":true,"id":7,"result":[ ]}'),
+    (
+        replies.Ended(id=7, state="failed", result=Raw(b"null"), error="boom"),
+        b'{"ok":true,"id":7,"state":"failed","result":null,"error":"boom"}',
+    ),
+    (
+        replies.Ended(id=7, state="completed", result=Raw(b"[ ]"), error=None),
+        b'{"ok":true,"id":7,"state":"completed","result":[ ],"error":null}',
+    ),
     (replies.JobAndState(job=None, state="unknown"), b'{"ok":true,"job":null,"state":"unknown"}'),
     (replies.JobAndState(job=JOB, state="waiting"), b'{"ok":true,"job":' + JOB_BYTES + b',"state":"waiting"}'),
     (replies.StateOf(id=7, state="waiting-children"), b'{"ok":true,"id":7,"state":"waiting-children"}'),

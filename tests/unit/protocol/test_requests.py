@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "PUSH": ({"queue": "q", "data": 1}, QUEUE | JOB),
     "PUSHB": ({"queue": "q", "jobs": []}, QUEUE | {"jobs": JOBS}),
     "PULL": ({"queue": "q"}, QUEUE | {"timeout": (*MS, NULLS)}),
+    "WAITJOB": ({"id": 1}, {"id": ID, "timeout": (*MS, NULLS)}),
     "PULLANY": ({"queues": ["q"]}, {"queues": QUEUES, "count": U32, "timeout": (*MS, NULLS)}),
     "PULLB": ({"queue": "q", "count": 1}, QUEUE | {"count": U32, "timeout": (*MS, NULLS)}),
     "ACK": ({"id": 1}, {"id": ID, "result": (*JSON, NULLS), "token": (*STR, NULLS)}),
