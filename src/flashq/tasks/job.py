@@ -73,11 +73,11 @@ class Job(Generic[R]):
             JobLost: it was cancelled, has expired or was purged, or is no longer remembered.
             CallTimeout: it has not ended in time.
         """
-        return self._judge(self._reach.client.wait_job(self.id, as_ms(timeout)))  # type: ignore[attr-defined]
+        return self._judge(self._reach.client.wait_job(self.id, as_ms(timeout)))
 
     async def aresult(self, timeout: Duration | None = None) -> R:
         """`result` for coroutines."""
-        return self._judge(await self._reach.aclient.wait_job(self.id, as_ms(timeout)))  # type: ignore[attr-defined]
+        return self._judge(await self._reach.aclient.wait_job(self.id, as_ms(timeout)))
 
     def __await__(self) -> Generator[Any, Any, R]:
         """``await job`` waits as long as it takes."""
