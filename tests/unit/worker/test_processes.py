@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from msgspec import Raw, json
 from tests.tidy.source import ROOT
 
@@ -208,6 +209,25 @@ async def test_output_passes_through(capfd: pytest.CaptureFixture[str]) -> None:
     async with floor() as here:
         await here.run("say", "hello from below")
         assert "hello from below" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_on_every_loop(loop_factory: Any, tmp_path: Path) -> None:
+    """Jobs run, are cancelled, die and are stopped on uvloop as on the loop of the standard library."""
+
+    async def live() -> None:
+        async with floor() as here:
+            await here.executor.open()
+            assert await here.result("add", 1, 2) == 3
+            record = here.start("hang", str(tmp_path / "begun"), str(tmp_path / "tidied"))
+            await there(tmp_path / "begun")
+            here.executor.cancel(record, "cancelled")
+            assert await here.outcome(record) == Gone()
+            assert await here.run("exit_with", 3) == Failed("worker child process died: exited with status 3")
+            assert await here.result("double_later", 4) == 8
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(live())
 
 
 # --- ends from outside ---
