@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 from tests.tidy.source import ROOT, SOURCE
 
-PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks", "worker")
+PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks", "worker", "contrib")
 
 WITHOUT_TEST: Final = {
     "engine/records.py": "shapes without behaviour; tests/unit/storage/test_records.py encodes every one of them",

@@ -105,6 +105,11 @@ class Context:
     def __repr__(self) -> str:
         return f"<Context of job {self.id}, task {self.task!r}, attempt {self.attempt}>"
 
+    @property
+    def is_last(self) -> bool:
+        """Whether a failure of this attempt sends the job to the dead letters, because none is left."""
+        return 0 < self.max_attempts <= self.attempt
+
     def progress(self, percent: int, message: str | None = None) -> None:
         """Say how far the attempt is; renews its lease. Returns at once; what cannot be sent is dropped.
 

@@ -96,7 +96,7 @@ def run_plain(prepared: Prepared) -> Outcome:
         else:
             result = task.call(context, prepared.args, prepared.kwargs)
         outcome = _returned(context, result)
-    except (Exception, Cancelled) as error:
+    except (Exception, Cancelled, asyncio.CancelledError) as error:
         outcome = judge(task, context, error)
     finally:
         leave(token)
@@ -123,21 +123,36 @@ async def run_async(prepared: Prepared) -> Outcome:
         else:
             result = await task.call(context, prepared.args, prepared.kwargs)
         outcome = _returned(context, result)
-    except asyncio.CancelledError as error:
-        if not context.cancelled:
-            here = asyncio.current_task()
-            if here is not None and here.cancelling():
-                raise
-            outcome = judge(task, context, error)  # the task's own doing: it awaited something that was cancelled
-        else:
-            outcome = Gone()
-    except (Exception, Cancelled) as error:
+    except (Exception, Cancelled, asyncio.CancelledError) as error:
+        if interrupted(context, error):
+            raise
         outcome = judge(task, context, error)
     finally:
         leave(token)
     for middleware in middlewares:
         await _asafely(middleware.aafter_run, context, outcome)
     return outcome
+
+
+def interrupted(context: Context, error: BaseException) -> bool:
+    """Whether whoever runs the attempt is being stopped: then it has no outcome, and no `Middleware.after_run`.
+
+    Args:
+        context: of the attempt.
+        error: what the task's function raised.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        # If nobody cancels this task of the loop it is the function's own doing: it awaited something cancelled.
+        return not context.cancelled and _being_cancelled()
+    return not isinstance(error, (Exception, Cancelled))
+
+
+def _being_cancelled() -> bool:
+    try:
+        here = asyncio.current_task()
+    except RuntimeError:  # a plain function, in a thread
+        return False
+    return here is not None and here.cancelling() > 0
 
 
 def judge(task: Task[Any, Any], context: Context, error: BaseException) -> Outcome:

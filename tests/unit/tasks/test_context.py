@@ -78,3 +78,9 @@ def test_a_context_of_no_job_does_no_harm() -> None:
     context.progress(1)
     context.heartbeat()
     assert "task 't'" in repr(context)
+
+
+@pytest.mark.parametrize(("attempt", "most", "last"), [(1, 3, False), (3, 3, True), (4, 3, True), (9, 0, False)])
+def test_the_last_attempt(attempt: int, most: int, last: bool) -> None:
+    """After it the job goes to the dead letters; without a bound there is none."""
+    assert Context(task="t", attempt=attempt, max_attempts=most).is_last is last

@@ -320,3 +320,11 @@ def test_descriptions_are_bounded() -> None:
     text = describe(ValueError("é" * MAX_ERROR_BYTES))
     assert len(text.encode()) <= MAX_ERROR_BYTES
     assert text.startswith("ValueError: éé")
+
+
+def test_a_plain_function_that_lets_a_cancellation_out_has_failed() -> None:
+    """A loop of its own inside a plain function may be cancelled; that must not look like the end of the worker."""
+    [(app, plain), _] = raising(asyncio.CancelledError())
+    outcome = run(app, plain)
+    assert isinstance(outcome, Failed)
+    assert "CancelledError" in outcome.error

@@ -1,0 +1,1 @@
+"""Integrations, file by file."""
