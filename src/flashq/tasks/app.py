@@ -368,6 +368,8 @@ class App:
 
     def send(self, job: Outgoing) -> Job[Any]:
         """Enqueue one job; `Task.delay` makes it."""
+        if job.options.job_id is not None:  # only the answer to a batch tells whether it was known
+            return self.send_many([job])[0]
         for middleware in self.middlewares:
             middleware.before_enqueue(job)
         try:
@@ -378,6 +380,8 @@ class App:
 
     async def asend(self, job: Outgoing) -> Job[Any]:
         """`send` for coroutines."""
+        if job.options.job_id is not None:
+            return (await self.asend_many([job]))[0]
         for middleware in self.middlewares:
             await middleware.abefore_enqueue(job)
         try:

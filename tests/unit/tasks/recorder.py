@@ -16,6 +16,7 @@ class Recorder:
         pushed: (queue, envelope, options) of every job.
         endings: what `wait_job` answers, first to last.
         held: unique keys that are taken, with the job that holds each.
+        known: ids of the client's own that are known.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Recorder:
         self.endings: list[Ending] = []
         self.waited: list[tuple[int, int | None]] = []
         self.held: dict[str, int] = {}
+        self.known: set[str] = set()
         self.closed = False
 
     def push(self, queue: str, data: object, **options: Any) -> int:
@@ -39,7 +41,9 @@ class Recorder:
         self.batches.append(len(specs))
         ids = [self.push(queue, spec.data) for spec in specs]
         duplicates = [place for place, spec in enumerate(specs) if spec.unique_key in self.held]
-        return PushedIds(ids, duplicates, [])
+        replayed = [place for place, spec in enumerate(specs) if spec.job_id in self.known]
+        self.known |= {spec.job_id for spec in specs if spec.job_id is not None}
+        return PushedIds(ids, duplicates, replayed)
 
     def push_flow(self, jobs: Iterable[FlowJob]) -> PushedIds:
         self.flows.append(list(jobs))

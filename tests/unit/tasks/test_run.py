@@ -328,3 +328,13 @@ def test_a_plain_function_that_lets_a_cancellation_out_has_failed() -> None:
     outcome = run(app, plain)
     assert isinstance(outcome, Failed)
     assert "CancelledError" in outcome.error
+
+
+def test_a_failure_shows_the_code_of_the_task() -> None:
+    """Not the way to it, which is the same for every job and would push out the frames that matter."""
+    for each in raising(ValueError("x")):
+        outcome = run(*each)
+        assert isinstance(outcome, Failed)
+        sentence, first, *_ = outcome.error.splitlines()
+        assert sentence == "ValueError: x"
+        assert __file__ in first

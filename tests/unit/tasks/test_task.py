@@ -144,6 +144,15 @@ def test_a_unique_task_gives_the_job_that_is_there() -> None:
     assert client.pushed[1][2]["unique_key"] == "mine"
 
 
+async def test_a_known_job_id_gives_the_job_that_it_made() -> None:
+    """Whoever repeats a call that was cut off learns whether the first one had arrived."""
+    app, _ = recorded()
+    pay = app.task(name="pay")(lambda: None)
+    call = pay.options(job_id="invoice-7")
+    assert [call.delay().fresh, call.delay().fresh, (await call.adelay()).fresh] == [True, False, False]
+    assert pay.delay().fresh
+
+
 def test_a_key_format_is_checked_at_once() -> None:
     """A misspelt parameter shows where the task is declared."""
     app, _ = recorded()
