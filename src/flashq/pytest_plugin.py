@@ -1,4 +1,4 @@
-"""Fixtures for pytest. Installed with FlashQ; costs nothing until a test asks for one of them.
+"""Fixtures for pytest. Installed with FlashQ; loads nothing of the server until a test asks for one of them.
 
 - ``flashq_app``: your app on a server inside the test, with a clock that you move (`flashq.testing.LocalApp`). Name
   your app once, in the settings of pytest (``flashq_app = "shop.tasks:app"``), or by a fixture ``flashq_app_target``.

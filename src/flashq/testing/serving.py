@@ -1,7 +1,7 @@
 """`RunningServer`: a real server on a free port of this machine, for tests that need sockets and real time.
 
-It runs in a thread of the test's process, which takes a hundredth of the time of a process of its own; so every test
-can have one that is new and empty. It remembers nothing on disk.
+It runs in a thread of the test's process, which starts far sooner than a process of its own; so every test can have one
+that is new and empty. It remembers nothing on disk.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from flashq.config import Config
 from flashq.server.app import Server
 
 START_SECONDS = 10
-"""A server that is not up by then will not be: it takes some hundredths of a second."""
+"""A server that is not up by then will not be: it has nothing to load."""
 
 
 class RunningServer:
