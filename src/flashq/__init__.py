@@ -37,6 +37,7 @@ from flashq.errors import (
     TooLarge,
     Unauthorized,
 )
+from flashq.model import EndedAttempt
 from flashq.tasks import (
     App,
     Cancelled,
@@ -65,6 +66,7 @@ __all__ = [
     "Context",
     "Cron",
     "Duplicate",
+    "EndedAttempt",
     "Ending",
     "Event",
     "FlashQ",

@@ -139,6 +139,20 @@ class WorkerView(Struct, gc=False):
     failed: int
 
 
+class EndedAttempt(Struct, frozen=True):
+    """An attempt that the server ended and its worker did not.
+
+    Attributes:
+        id: the job.
+        token: the attempt.
+        reason: ``cancelled``, or why it ended as failed: ``Job timed out``.
+    """
+
+    id: int
+    token: str
+    reason: str
+
+
 class Stats(Struct, gc=False):
     """How many jobs there are in each state, over all queues: STATS of the wire contract."""
 

@@ -172,6 +172,21 @@ async def waiting_for_a_job(client: Any, queue: str) -> None:
 
 
 @case
+async def a_beat_that_waits(client: Any, queue: str) -> None:
+    """A worker hears of an attempt that was cancelled under it, without asking again and again."""
+    await client.hello(queue, [queue])
+    await client.push(queue, 1)
+    job = await pulled(client, queue)
+    assert await client.beat(queue) == []
+    assert await client.beat(queue, wait=20) == []
+    waiting = asyncio.ensure_future(client.beat(queue, wait=10_000))
+    await client.ping()
+    await client.cancel(job)
+    assert [(each.id, each.token, each.reason) for each in await waiting] == [(job.id, job.token, "cancelled")]
+    await client.bye(queue)
+
+
+@case
 async def pulls_wait(client: Any, queue: str) -> None:
     """A pull on an empty queue waits for a job, or for its time; other calls go on meanwhile."""
     assert await client.pull(queue, timeout=0) is None

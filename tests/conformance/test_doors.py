@@ -943,6 +943,32 @@ def test_hello_with_defaults(door: Door, client: LineClient) -> None:
     assert (worker["queues"], worker["concurrency"], worker["host"], worker["pid"]) == ([], 1, None, None)
 
 
+def test_a_beat_that_waits_tells_what_was_ended(door: Door, client: LineClient) -> None:
+    """A cancel is told at once, what happens between two BEATs by the next, and a worker that is gone is not found."""
+    name = door.name("worker")
+    worker = door.client()
+    worker.ok("HELLO", worker=name)
+    id, token = active(worker, door.queue)
+    assert worker.ok("BEAT", worker=name) == {}
+    assert worker.ok("BEAT", worker=name, wait=0) == {"ended": []}
+    assert worker.ok("BEAT", worker=name, wait=20) == {"ended": []}
+    worker.send("BEAT", worker=name, wait=10_000, reqId="b")
+    assert worker.ask("PING") == {"ok": True}
+    client.ok("CANCEL", id=id)
+    ended = [{"id": id, "token": token, "reason": "cancelled"}]
+    assert worker.receive() == {"ok": True, "reqId": "b", "ended": ended}
+    id, token = active(worker, door.queue, timeout=20, max_attempts=1)
+    assert client.ok("WAITJOB", id=id, timeout=10_000)["error"] == "Job timed out"
+    ended = [{"id": id, "token": token, "reason": "Job timed out"}]
+    assert worker.ok("BEAT", worker=name, wait=10_000) == {"ended": ended}
+    worker.send("BEAT", worker=name, wait=10_000, reqId="b")
+    worker.send("BEAT", worker=name, wait=10_000, reqId="c")
+    assert worker.receive() == {"ok": True, "reqId": "b", "ended": []}
+    client.ok("BYE", worker=name)
+    gone = f"Worker '{name}' not found"
+    assert worker.receive() == {"ok": False, "reqId": "c", "error": gone, "code": "not_found"}
+
+
 # --- events ---
 
 
@@ -1209,6 +1235,7 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("HELLO", wrong({"worker": "w"}, "worker", [*TEXTS_WRONG, "", "w" * 257])),
     ("HELLO", [{"worker": "w", "concurrency": v} for v in (-1, None, "1", 2**32)]),
     ("HELLO", [{"worker": "w", "queues": v} for v in ("q", None, [1])]),
+    ("BEAT", [{"worker": "w", "wait": v} for v in (1.5, "0", -1, [])]),
     ("BEAT", wrong({"worker": "w"}, "worker", TEXTS_WRONG)),
     ("BYE", wrong({"worker": "w"}, "worker", TEXTS_WRONG)),
     ("BYE", [{"worker": "w", "error": v} for v in (1, [], True)]),

@@ -28,6 +28,7 @@ from msgspec import UNSET, Raw, Struct
 
 from flashq.model import (
     CronView,
+    EndedAttempt,
     Instant,
     JobSpec,
     JobView,
@@ -99,6 +100,8 @@ class Worker(Struct, eq=False, gc=False):
     processed: int = 0
     failed: int = 0
     gone: bool = False
+    ended: list[EndedAttempt] = []
+    """Attempts of its that the server ended and it has not been told of."""
 
 
 class Job(Struct, gc=False, eq=False):
@@ -148,6 +151,14 @@ class Watcher(Struct, eq=False, gc=False):
 
     call: Hashable
     id: int
+    deadline: int | None
+
+
+class Beater(Struct, eq=False, gc=False):
+    """A BEAT that waits for something to be told."""
+
+    call: Hashable
+    worker: Worker
     deadline: int | None
 
 
@@ -228,8 +239,8 @@ class Model:
         self.sessions: dict[Hashable, Worker] = {}
         self.subscriptions: dict[tuple[Hashable, str], None] = {}
         self.deadlines: list[tuple[int, int]] = []
-        self.waits: dict[Hashable, Waiter | Watcher] = {}
-        self.deliveries: list[tuple[Hashable, replies.Reply]] = []
+        self.waits: dict[Hashable, Waiter | Watcher | Beater] = {}
+        self.deliveries: list[tuple[Hashable, replies.Reply | Refused]] = []
         self.events: list[tuple[Any, ...]] = []
         self.unnamed: list[tuple[Job, int]] = []
 
@@ -448,6 +459,8 @@ class Model:
             raise _not_found(r.id)
         if job.state in ("completed", "failed"):
             raise Refused("not_active", f"Job {r.id} cannot be cancelled (already completed/failed)")
+        if job.state == "active" and job.worker is not None:
+            self._tell_worker(job.worker, [job], "cancelled")
         self._drop([job], "cancelled", now)
         return OK
 
@@ -631,15 +644,43 @@ class Model:
         self, name: str, queues: list[str], concurrency: int, host: str | None, pid: int | None, now: Instant
     ) -> Worker:
         worker = self.workers.get(name)
-        if worker is None:
+        if worker is not None:
+            self._end_beat(worker)
+        else:
             worker = self.workers[name] = Worker(name, queues, concurrency, host, pid, 0, 0, {})
         worker.queues, worker.concurrency, worker.host, worker.pid = queues, concurrency, host, pid
         self._alive(worker, now)
         return worker
 
-    def _beat(self, r: requests.Beat, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
-        self._alive(self._worker(r.worker), now)
-        return OK
+    def _beat(self, r: requests.Beat, _: Any, call: Any, now: Instant, __: Any) -> replies.Reply | None:
+        worker = self._worker(r.worker)
+        self._alive(worker, now)
+        if r.wait is None:
+            return OK
+        if worker.ended or not r.wait:
+            told, worker.ended = worker.ended, []
+            return replies.EndedAttempts(ended=told)
+        self._end_beat(worker)
+        self.waits[call] = Beater(call, worker, now.steady + min(r.wait, 10_000))
+        return None
+
+    def _beaters(self, worker: Worker) -> list[Beater]:
+        return [w for w in self.waits.values() if isinstance(w, Beater) and w.worker is worker]
+
+    def _end_beat(self, worker: Worker) -> None:
+        """A BEAT that waits is over."""
+        for beater in self._beaters(worker):
+            self.unpark(beater.call)
+            gone = Refused("not_found", f"Worker {worker.name!r} not found")
+            self.deliveries.append((beater.call, gone if worker.gone else replies.EndedAttempts(ended=[])))
+
+    def _tell_worker(self, worker: Worker, jobs: Iterable[Job], reason: str) -> None:
+        """These attempts of its are ended by the server."""
+        worker.ended = [*worker.ended, *(EndedAttempt(job.id, str(job.token), reason) for job in jobs)][-1_000:]
+        for beater in self._beaters(worker):
+            self.unpark(beater.call)
+            self.deliveries.append((beater.call, replies.EndedAttempts(ended=worker.ended)))
+            worker.ended = []
 
     def _alive(self, worker: Worker, now: Instant) -> None:
         worker.last_beat = now.wall
@@ -649,6 +690,7 @@ class Model:
         worker = self._worker(r.worker)
         worker.gone = True
         del self.workers[worker.name]
+        self._end_beat(worker)
         self.sessions.pop(session, None)
         order = _taken(worker.holds, _flat(hint))
         if r.error is not None:
@@ -663,6 +705,11 @@ class Model:
                 self._hand_back(order[start:end], now)
                 start = end
         return OK
+
+    def _delivery_of(self, id: int) -> tuple[int, int] | None:
+        """The delivery under which a job runs; None when it does not."""
+        job = self.jobs.get(id)
+        return self._delivery(id) if job is not None and job.state == "active" else None
 
     def _delivery(self, id: int) -> tuple[int, int]:
         job = self.jobs[id]
@@ -1018,8 +1065,13 @@ class Model:
         over = [w for w in self.waits.values() if w.deadline is not None and w.deadline <= now.steady]
         for waiter in sorted(over, key=lambda waiter: waiter.deadline or 0):
             self.unpark(waiter.call)
-            reply = _pulled(waiter, []) if isinstance(waiter, Waiter) else self._ending(waiter.id)
-            self.deliveries.append((waiter.call, reply))
+            self.deliveries.append((waiter.call, self._nothing(waiter)))
+
+    def _nothing(self, waiter: Waiter | Watcher | Beater) -> replies.Reply:
+        """The answer to a wait that is over."""
+        if isinstance(waiter, Waiter):
+            return _pulled(waiter, [])
+        return self._ending(waiter.id) if isinstance(waiter, Watcher) else replies.EndedAttempts(ended=[])
 
     # --- attempts and ends ---
 
@@ -1243,6 +1295,7 @@ class Model:
         for worker in [worker for worker in self.workers.values() if worker.deadline <= now.steady]:
             worker.gone = True
             del self.workers[worker.name]
+            self._end_beat(worker)
             held |= dict.fromkeys(worker.holds, worker)
         for id in _taken(held, hint):
             job = self.jobs.get(id)
@@ -1250,9 +1303,15 @@ class Model:
                 self._end(job, "worker lost", now, timed_out=True)
 
     def _end_overdue(self, now: Instant, hint: list[int]) -> None:
-        for id in _taken({id for deadline, id in self.deadlines if deadline <= now.steady}, hint):
+        order = _taken({id for deadline, id in self.deadlines if deadline <= now.steady}, hint)
+        told: set[tuple[int, int]] = set()
+        for id in order:
             job = self.jobs.get(id)
             if job is not None and job.state == "active" and 0 < job.deadline <= now.steady:
+                if job.worker is not None and self._delivery(id) not in told:
+                    told.add(self._delivery(id))  # a delivery at a time, as it is ended
+                    same = [self.jobs[other] for other in order if self._delivery_of(other) == self._delivery(id)]
+                    self._tell_worker(job.worker, same, "Job timed out")
                 self._end(job, "Job timed out" if job.timeout else "Lease expired", now, timed_out=True)
 
     def _end_lives(self, now: Instant, hint: list[int]) -> None:

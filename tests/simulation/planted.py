@@ -11,6 +11,7 @@ import pytest
 from tests.simulation.disk import Disk
 
 from flashq.engine import restore as restoring
+from flashq.engine.beats import Beats
 from flashq.engine.clocks import expires_at
 from flashq.engine.control import Control
 from flashq.engine.cron import Crons
@@ -223,6 +224,22 @@ def one_job_wakes_everybody(patch: pytest.MonkeyPatch) -> None:
 def a_parked_pull_that_left_is_served(patch: pytest.MonkeyPatch) -> None:
     """A closed connection stays in line, and a job is lost on it till its lease ends."""
     patch.setattr(Parking, "unpark", lambda self, token: False)
+
+
+def a_worker_is_not_told_of_a_cancelled_attempt(patch: pytest.MonkeyPatch) -> None:
+    """A worker that waits for news goes on with a job that is gone."""
+    real = Beats.ended
+
+    def ended(self: Beats, worker: Any, attempts: Any) -> None:
+        if attempts and attempts[0].reason != "cancelled":
+            real(self, worker, attempts)
+
+    patch.setattr(Beats, "ended", ended)
+
+
+def news_are_told_twice(patch: pytest.MonkeyPatch) -> None:
+    """What a worker was told is told again by its next BEAT."""
+    patch.setattr(Beats, "take", lambda self, worker: list(worker.ended))
 
 
 def nobody_hears_of_a_job_that_was_taken_back(patch: pytest.MonkeyPatch) -> None:

@@ -365,7 +365,9 @@ class Workload:
             self._call(r.Hello(worker=self._worker(), queues=[self._queue()], concurrency=self._below(9)))
 
     def _beat(self) -> None:
-        self._call(r.Beat(worker=self._worker()))
+        client = self._client()
+        wait = self._one_of((None, None, 0, 5, 300, 60_000)) if len(client.waits) < 9 else None
+        self._call(r.Beat(worker=self._worker(), wait=wait), client)
 
     def _bye(self) -> None:
         self._call(r.Bye(worker=self._worker(), error=self._one_of((None, None, "signal 9"))))

@@ -89,13 +89,17 @@ class Wait:
 
     def answer(self, delivered: Any, now: Instant) -> None:
         """What it waited for; nothing when its time is over."""
-        reply = self.parked.reply(delivered) if delivered else self.parked.over()
+        reply: replies.Reply | FlashQError
+        try:
+            reply = self.parked.reply(delivered) if delivered else self.parked.over()
+        except FlashQError as error:
+            reply = error.with_traceback(None)
         self.client.world.answers.append((self, reply))
         self.client.waits.pop(self.call, None)
         self.client.hold(_jobs_of(reply), self.client.world.runtime.gather())
 
 
-_Delivered = tuple[Wait, replies.Reply]
+_Delivered = tuple[Wait, replies.Reply | FlashQError]
 
 
 class Client:
@@ -387,13 +391,18 @@ class World:
             raise Violation(str(error)) from None
         return names
 
-    def _same_deliveries(self, got: list[_Delivered], expected: list[tuple[Any, replies.Reply]]) -> None:
+    def _same_deliveries(self, got: list[_Delivered], expected: list[tuple[Any, Any]]) -> None:
         plain = [(wait.call, _nameless(reply)) for wait, reply in got]
+        expected = [(call, _nameless(reply)) for call, reply in expected]
         # Which of several clients is answered first within one moment is nobody's business, unless they share jobs.
         if plain != expected and sorted(plain, key=_first) != sorted(expected, key=_first):
             raise Violation(f"delivered\n {plain}\nexpected\n {expected}")
         for _, reply in got:
-            if isinstance(reply, replies.Ended):
+            if isinstance(reply, FlashQError):
+                self.stats["a BEAT that waited was refused"] += 1
+            elif isinstance(reply, replies.EndedAttempts):
+                self.stats["told of ended attempts" if reply.ended else "a BEAT that waited was told nothing"] += 1
+            elif isinstance(reply, replies.Ended):
                 self.stats[f"told of a job that is {reply.state}"] += 1
             else:
                 self.stats["delivered to a parked pull" if _jobs_of(reply) else "a parked pull gave up"] += 1
@@ -486,6 +495,7 @@ class World:
         for worker in engine.workers.values():
             worker.leases.clear()
         engine.parking.calls.clear()
+        engine.beats.waiting.clear()
         engine.clocks.waits.entries().clear()
 
     def _boot(self) -> None:
@@ -658,8 +668,10 @@ def _blank(expected: Any, reply: Any) -> None:
         expected.metrics.avg_latency_ms = reply.metrics.avg_latency_ms
 
 
-def _nameless(reply: replies.Reply) -> replies.Reply:
-    """The same answer without the names of attempts."""
+def _nameless(reply: Any) -> Any:
+    """The same answer without the names of attempts; of a refusal what its client reads."""
+    if isinstance(reply, FlashQError | Refused):
+        return reply.code, getattr(reply, "text", str(reply))
     jobs = [structs.replace(job, token=UNSET) for job in _jobs_of(reply)]
     if type(reply) is replies.PulledBatch:
         return replies.PulledBatch(jobs=jobs)

@@ -24,7 +24,7 @@ from flashq.client.encoding import encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
 from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
-from flashq.model import Metrics, QueueView, Stats, WorkerView
+from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
 from flashq.protocol.requests import Request
 
 __all__ = ["AsyncBatch", "AsyncFlashQ", "AsyncSubscription"]
@@ -568,9 +568,23 @@ class AsyncFlashQ:
         call = calls.hello(worker, queues, concurrency, host, pid)
         await self._connection.greet(call.request, self._call_timeout_ms)
 
-    async def beat(self, worker: str) -> None:
-        """Say that the worker lives: renews the leases of all its jobs. Due every five seconds."""
-        await self._do(calls.beat(worker))
+    async def beat(self, worker: str, *, wait: int | None = None) -> list[EndedAttempt]:
+        """Say that the worker lives: renews the leases of all its jobs. Due every five seconds.
+
+        Args:
+            worker: its name.
+            wait: ms, up to 10,000: wait so long until the server has ended an attempt of this worker.
+
+        Returns:
+            Attempts that were ended by a cancel or by their job's timeout since the last such call: to go on with them
+            is of no use. Always empty without ``wait``.
+
+        Raises:
+            NotFound: the worker is not known; it was silent for too long, or said `bye`.
+        """
+        if wait is None:
+            return await self._do(calls.beat(worker))
+        return await self._wait(lambda left: calls.beat(worker, wait=left), wait)
 
     async def bye(self, worker: str, *, error: str | None = None) -> None:
         """Say that the worker leaves: jobs it still holds go back, their attempt not counted.

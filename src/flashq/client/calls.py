@@ -20,7 +20,7 @@ from flashq.client import encoding
 from flashq.client.encoding import JobSpec
 from flashq.client.results import AckedBatch, Cron, Ending, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
-from flashq.model import Metrics, QueueView, Stats, WorkerView
+from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
 from flashq.protocol import replies, requests
 
 T = TypeVar("T")
@@ -129,6 +129,10 @@ class _Crons(Struct, gc=False):
     crons: list[Cron]
 
 
+class _Ended(Struct, gc=False):
+    ended: list[EndedAttempt] = []
+
+
 def _found(reply: _Found) -> JobRecord | None:
     if reply.job is not None:
         reply.job.state = reply.state
@@ -157,6 +161,7 @@ _read_acked_batch = _reader(replies.Counted, lambda reply: AckedBatch(_count(rep
 _read_count = _reader(replies.Counted, _count)
 _read_result = _reader(_Result, lambda reply: reply.result)
 _read_found = _reader(_Found, _found)
+_read_ended = _reader(_Ended, lambda reply: reply.ended)
 _read_ending = _reader(Ending, lambda ending: ending)
 _read_state = _reader(replies.StateOf, lambda reply: reply.state)
 _read_progress = _reader(_ProgressOf, lambda reply: reply.progress)
@@ -488,9 +493,9 @@ def hello(
     return Call(request, read_ok, True)
 
 
-def beat(worker: str) -> Call[None]:
-    """BEAT: the worker lives; renews all its leases."""
-    return Call(requests.Beat(worker=worker), read_ok, True)
+def beat(worker: str, *, wait: int | None = None) -> Call[list[EndedAttempt]]:
+    """BEAT: the worker lives; renews all its leases. With ``wait`` ms: gives what the server ended of its attempts."""
+    return Call(encoding.Beat(worker=worker, wait=wait), _read_ended, True)
 
 
 def bye(worker: str, error: str | None = None) -> Call[None]:

@@ -18,6 +18,7 @@ from flashq.protocol.limits import MAX_LINE_BYTES
 __all__ = [
     "Ack",
     "AckBatch",
+    "Beat",
     "Bye",
     "Cron",
     "Fail",
@@ -126,6 +127,10 @@ class Cron(requests.Cron, omit_defaults=True, kw_only=True, gc=False):
     """CRON with a Python value for payload."""
 
     data: Any = Raw(b"null")
+
+
+class Beat(requests.Beat, omit_defaults=True, kw_only=True, gc=False):
+    """BEAT."""
 
 
 class WaitJob(requests.WaitJob, omit_defaults=True, kw_only=True, gc=False):

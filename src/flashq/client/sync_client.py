@@ -24,7 +24,7 @@ from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
 from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.client.sync_connection import SyncConnection, Wire
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
-from flashq.model import Metrics, QueueView, Stats, WorkerView
+from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
 from flashq.protocol.requests import Request
 
 __all__ = ["Batch", "FlashQ", "Subscription"]
@@ -568,9 +568,23 @@ class FlashQ:
         call = calls.hello(worker, queues, concurrency, host, pid)
         self._connection.greet(call.request, self._call_timeout_ms)
 
-    def beat(self, worker: str) -> None:
-        """Say that the worker lives: renews the leases of all its jobs. Due every five seconds."""
-        self._do(calls.beat(worker))
+    def beat(self, worker: str, *, wait: int | None = None) -> list[EndedAttempt]:
+        """Say that the worker lives: renews the leases of all its jobs. Due every five seconds.
+
+        Args:
+            worker: its name.
+            wait: ms, up to 10,000: wait so long until the server has ended an attempt of this worker.
+
+        Returns:
+            Attempts that were ended by a cancel or by their job's timeout since the last such call: to go on with them
+            is of no use. Always empty without ``wait``.
+
+        Raises:
+            NotFound: the worker is not known; it was silent for too long, or said `bye`.
+        """
+        if wait is None:
+            return self._do(calls.beat(worker))
+        return self._wait(lambda left: calls.beat(worker, wait=left), wait)
 
     def bye(self, worker: str, *, error: str | None = None) -> None:
         """Say that the worker leaves: jobs it still holds go back, their attempt not counted.

@@ -1,15 +1,18 @@
 """AUTH, STATS, HELLO, SUBSCRIBE and their kin: who is there, and how it goes."""
 
+from collections.abc import Hashable
 from typing import Final
 
 from msgspec.structs import asdict
 
 from flashq.commands.jobs import OK
 from flashq.commands.names import check_queue_name
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
-from flashq.errors import BadRequest
+from flashq.errors import BadRequest, NotFound
 from flashq.model import Instant
 from flashq.protocol import replies, requests
+from flashq.protocol.limits import MAX_BEAT_WAIT_MS
 
 EVENT_TYPES: Final = frozenset(
     ("pushed", "active", "completed", "failed", "retrying", "progress", "timeout", "expired", "cancelled")
@@ -47,10 +50,26 @@ def hello(context: Context, session: Session, request: requests.Hello, now: Inst
     return OK
 
 
-def beat(context: Context, _: Session, request: requests.Beat, now: Instant) -> replies.Reply:
+def beat(context: Context, _: Session, request: requests.Beat, now: Instant) -> replies.Reply | Parked:
     """BEAT."""
-    context.engine.control.beat(request.worker, now)
-    return OK
+    beats = context.engine.beats
+    worker = context.engine.control.beat(request.worker, now)
+    if request.wait is None:
+        return OK
+    ended = beats.take(worker)
+    if ended or not request.wait:
+        return replies.EndedAttempts(ended=ended)
+    wait_ms = min(request.wait, MAX_BEAT_WAIT_MS)
+
+    def park(token: Hashable, now: Instant) -> None:
+        beats.park(token, worker, wait_ms, now)
+
+    def over() -> replies.Reply:
+        if worker.gone:
+            raise NotFound(f"Worker {worker.name!r} not found")
+        return replies.EndedAttempts(ended=[])
+
+    return Parked(park, lambda ended: replies.EndedAttempts(ended=ended), over)
 
 
 def bye(context: Context, session: Session, request: requests.Bye, now: Instant) -> replies.Reply:

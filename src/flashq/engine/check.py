@@ -126,9 +126,11 @@ def _waits(engine: Engine, found: _Found) -> list[str]:
     if lines != parked:
         wrong.append(f"clients stand in {len(lines)} places in line and are parked for {len(parked)}")
     watched = engine.watchers.by_job
-    others = sum(map(len, watched.values()))
+    others = sum(map(len, watched.values())) + len(engine.beats.waiting)
     if len(pulls) + others != len(engine.parking):
         wrong.append(f"{len(pulls)} pulls and {others} other calls wait, {len(engine.parking)} are parked")
+    if any(worker.gone or worker.ended for worker in engine.beats.waiting):
+        wrong.append("a BEAT waits although there is something to tell it")
     ended = [id for id in watched if engine.jobs.state(id) in (UNKNOWN, COMPLETED, FAILED)]
     if ended:
         wrong.append(f"calls wait for the end of jobs that have ended: {ended[:5]}")

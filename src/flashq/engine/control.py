@@ -2,6 +2,7 @@
 
 from msgspec import Raw
 
+from flashq.engine.beats import Beats
 from flashq.engine.clocks import Clocks, expires_at
 from flashq.engine.cron import Crons
 from flashq.engine.dispatch import Dispatch
@@ -29,6 +30,7 @@ class Control:
         crons: Crons,
         workers: dict[str, Worker],
         outbox: Outbox,
+        beats: Beats,
         settings: Settings,
         dispatch: Dispatch,
         intake: Intake,
@@ -40,6 +42,7 @@ class Control:
         self._crons = crons
         self._workers = workers
         self._outbox = outbox
+        self._beats = beats
         self._lease_ms = settings.lease
         self._silence_ms = settings.worker_silence
         self._dispatch = dispatch
@@ -158,9 +161,10 @@ class Control:
         else:
             worker.queues, worker.concurrency, worker.host, worker.pid = queues, concurrency, host, pid
             self._renew(worker, now)
+            self._beats.let_go(worker)  # who beats for it is somebody else now, likely
         return worker
 
-    def beat(self, name: str, now: Instant) -> None:
+    def beat(self, name: str, now: Instant) -> Worker:
         """A worker lives: everything it holds is renewed.
 
         Raises:
@@ -170,6 +174,7 @@ class Control:
         if worker is None:
             raise NotFound(f"Worker {name!r} not found")
         self._renew(worker, now)
+        return worker
 
     def bye(self, name: str, now: Instant, error: str | None = None) -> None:
         """A worker leaves in good order: what it holds goes back uncounted.
@@ -187,6 +192,7 @@ class Control:
             raise NotFound(f"Worker {name!r} not found")
         worker.gone = True
         self._clocks.workers.stale()
+        self._beats.let_go(worker)
         leases = list(worker.leases)
         if error is not None:
             for lease in leases:
@@ -209,6 +215,7 @@ class Control:
                 continue
             worker.gone = True
             del self._workers[worker.name]
+            self._beats.let_go(worker)
             lost.append(worker)
         for worker in lost:
             for lease in list(worker.leases):

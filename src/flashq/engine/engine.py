@@ -7,6 +7,7 @@ brings its `Instant`, and what must happen outside is taken with `take_effects`.
 
 from collections.abc import Callable
 
+from flashq.engine.beats import Beats
 from flashq.engine.clocks import make_clocks
 from flashq.engine.control import Control
 from flashq.engine.cron import Crons
@@ -63,15 +64,26 @@ class Engine:
         self.outbox = Outbox(recording=recording)
         self.parking = Parking(self.clocks.waits, self.outbox)
         self.watchers = Watchers(self.parking, self.outbox)
+        self.beats = Beats(self.parking, self.outbox)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
         self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)
         self.settle = Settle(
-            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, self.watchers, settings, epoch,
-            self.dispatch, self.intake,
+            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, self.watchers, self.beats, settings,
+            epoch, self.dispatch, self.intake,
         )  # fmt: skip
         self.control = Control(
-            jobs, queues, clocks, self.crons, self.workers, outbox, settings, self.dispatch, self.intake, self.settle
+            jobs,
+            queues,
+            clocks,
+            self.crons,
+            self.workers,
+            outbox,
+            self.beats,
+            settings,
+            self.dispatch,
+            self.intake,
+            self.settle,
         )
         self.lookup = Lookup(jobs, queues, self.finished, self.rates, self.crons, self.workers)
 

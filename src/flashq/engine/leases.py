@@ -7,7 +7,13 @@ deliveries of that boot. So two tokens can be put in order (which attempt came l
 A *worker* is a client that named itself by HELLO. Its leases end with its silence and not by the clock.
 """
 
-from msgspec import Struct
+from collections import deque
+from functools import partial
+
+from msgspec import Struct, field
+
+from flashq.model import EndedAttempt
+from flashq.protocol.limits import MAX_ENDED_ATTEMPTS
 
 
 class Lease(Struct, eq=False, gc=False):
@@ -53,6 +59,7 @@ class Worker(Struct, eq=False):
         leases: what it holds, in the order in which it got it.
         processed, failed: attempts it has ended.
         gone: it left or was lost.
+        ended: attempts of its that the server ended, until it is told; the newest.
     """
 
     name: str
@@ -66,6 +73,7 @@ class Worker(Struct, eq=False):
     processed: int = 0
     failed: int = 0
     gone: bool = False
+    ended: deque[EndedAttempt] = field(default_factory=partial(deque, maxlen=MAX_ENDED_ATTEMPTS))
 
     @property
     def active(self) -> int:

@@ -5,12 +5,13 @@ been given the job since: its token is of an earlier epoch and newer than the jo
 is known to have ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 
 from msgspec import Struct
 
 from flashq.engine.backoff import delay_ms
+from flashq.engine.beats import Beats
 from flashq.engine.clocks import Clocks, expires_at, may_expire
 from flashq.engine.dependencies import Graph
 from flashq.engine.dispatch import Dispatch
@@ -25,7 +26,7 @@ from flashq.engine.records import Completed, Dropped
 from flashq.engine.settings import Settings
 from flashq.engine.watchers import Watchers
 from flashq.errors import FlashQError, NotActive, NotFound, StaleAttempt
-from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, Instant
+from flashq.model import ACTIVE, COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, EndedAttempt, Instant
 from flashq.protocol.limits import MAX_ERROR_BYTES
 
 
@@ -49,6 +50,7 @@ class Settle:
         rates: Rates,
         outbox: Outbox,
         watchers: Watchers,
+        beats: Beats,
         settings: Settings,
         epoch: int,
         dispatch: Dispatch,
@@ -63,6 +65,7 @@ class Settle:
         self._rates = rates
         self._outbox = outbox
         self._watchers = watchers
+        self._beats = beats
         self._max_returns = settings.max_returns
         self._epoch = epoch
         self._dispatch = dispatch
@@ -202,15 +205,16 @@ class Settle:
         if lease.deadline > now.steady:
             self._clocks.leases.at(lease.deadline, lease)
             return
-        self.end_lease(lease, "Lease expired" if lease.renewable else "Job timed out", now)
+        error = "Lease expired" if lease.renewable else "Job timed out"
+        if lease.worker is not None:
+            running = [id for id, _, _ in self._running(lease)]
+            self._beats.ended(lease.worker, [EndedAttempt(id, lease.token, error) for id in running])
+        self.end_lease(lease, error, now)
 
     def end_lease(self, lease: Lease, error: str, now: Instant, *, timed_out: bool = True) -> None:
         """Every attempt that still runs under this lease ends as failed; ``timed_out``: for want of a sign of life."""
-        for id in lease.ids:
-            chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
-            slot = id & MASK
-            if chunk is not None and chunk.state[slot] == ACTIVE and chunk.lease[slot] is lease:
-                self._end_attempt(id, chunk, slot, error, now, timed_out=timed_out)
+        for id, chunk, slot in self._running(lease):
+            self._end_attempt(id, chunk, slot, error, now, timed_out=timed_out)
 
     def hand_back(self, ids: Sequence[int], token: str, now: Instant) -> None:
         """Attempts that were never begun, or were given up in good order: back to the head of the line, uncounted.
@@ -252,6 +256,10 @@ class Settle:
             raise NotFound(f"Job {id} not found")
         if state in (COMPLETED, FAILED):
             raise NotActive(f"Job {id} cannot be cancelled (already completed/failed)")
+        if state == ACTIVE:
+            lease: Lease = self._jobs.chunks[id >> CHUNK_BITS].lease[id & MASK]
+            if lease.worker is not None:
+                self._beats.ended(lease.worker, [EndedAttempt(id, lease.token, "cancelled")])
         self.drop([id], "cancelled", now)
 
     def expire(self, id: int, now: Instant) -> None:
@@ -318,6 +326,14 @@ class Settle:
         chunk.lease[slot] = own
         self._settled(lease)
         return own
+
+    def _running(self, lease: Lease) -> Iterator[tuple[int, Chunk, int]]:
+        """The jobs that are active under a lease, and where they are; each is looked at when its turn comes."""
+        for id in lease.ids:
+            chunk = self._jobs.chunks.get(id >> CHUNK_BITS)
+            slot = id & MASK
+            if chunk is not None and chunk.state[slot] == ACTIVE and chunk.lease[slot] is lease:
+                yield id, chunk, slot
 
     def _whole(self, run: Run, tokens: Sequence[str] | None) -> bool:
         """Whether a run is active under one lease, and every token (if any) is its."""

@@ -22,7 +22,7 @@ class Call(Struct, eq=False, kw_only=True):
     """
 
     token: Hashable
-    leave: Callable[[], None]
+    leave: Callable[[], object]
     parked: bool = True
 
 

@@ -58,6 +58,12 @@ MAX_WAITS_PER_CONNECTION: Final = 10_000
 MAX_WAITS: Final = 100_000
 """Calls that wait, over the whole server: each is some hundred bytes and a client that expects an answer."""
 
+MAX_BEAT_WAIT_MS: Final = 10_000
+"""How long a BEAT may wait: well below the silence after which a worker is lost, as it is the worker's sign of life."""
+
+MAX_ENDED_ATTEMPTS: Final = 1_000
+"""Attempts ended by the server that are kept for a worker's next BEAT; older ones it learns of by its ACK's refusal."""
+
 MAX_PULLS_BEHIND: Final = 128
 """Pulls without ``reqId`` that stand behind one that waits: more than these are answered at once, with an error."""
 

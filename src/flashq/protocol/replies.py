@@ -6,7 +6,7 @@ written, so that a reader finds every member it was promised.
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from flashq.model import CronView, JobView, Metrics, QueueView, WorkerView
+from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueView, WorkerView
 
 
 class Reply(Struct, kw_only=True, gc=False):
@@ -86,6 +86,12 @@ class Ended(Reply, kw_only=True, gc=False):
     state: str
     result: Raw
     error: str | None
+
+
+class EndedAttempts(Reply, kw_only=True, gc=False):
+    """BEAT with ``wait``: the worker's attempts that the server ended."""
+
+    ended: list[EndedAttempt]
 
 
 class JobAndState(Reply, kw_only=True, gc=False):

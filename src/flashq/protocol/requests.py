@@ -277,9 +277,10 @@ class Hello(Request, tag="HELLO", kw_only=True, gc=False):
 
 
 class Beat(Request, tag="BEAT", kw_only=True, gc=False):
-    """The worker lives: renew all its leases."""
+    """The worker lives: renew all its leases. With ``wait`` ms: and tell what the server ends of its attempts."""
 
     worker: str
+    wait: Duration | None = None
 
 
 class Bye(Request, tag="BYE", kw_only=True, gc=False):

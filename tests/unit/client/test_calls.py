@@ -154,6 +154,7 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
         calls.hello("w", ["q"], 2, "h", 1),
         {"cmd": "HELLO", "worker": "w", "queues": ["q"], "concurrency": 2, "host": "h", "pid": 1},
     ),
+    (calls.beat("w", wait=9), {"cmd": "BEAT", "worker": "w", "wait": 9}),
     (calls.beat("w"), {"cmd": "BEAT", "worker": "w"}),
     (calls.bye("w"), {"cmd": "BYE", "worker": "w"}),
     (calls.workers(), {"cmd": "WORKERS"}),

@@ -6,6 +6,7 @@ from tests.unit.commands.desk import Desk
 from flashq.commands.admin import EVENT_TYPES
 from flashq.commands.session import Session
 from flashq.errors import BadRequest, NotFound, Unauthorized
+from flashq.protocol.replies import EndedAttempts
 from flashq.protocol.requests import Ping
 
 
@@ -75,6 +76,26 @@ def test_a_worker_that_says_goodbye_is_no_longer_the_session_s(desk: Desk) -> No
     assert desk.session.worker is None
     with pytest.raises(NotFound, match="'w'"):
         desk.ask("BEAT", worker="w")
+
+
+def test_a_beat_that_waits(desk: Desk) -> None:
+    """What has happened is answered at once; otherwise it waits, ten seconds at the most."""
+    desk.ask("HELLO", worker="w")
+    desk.ask("PUSH", queue="q", data=1)
+    token = desk.ask("PULL", queue="q")["job"]["token"]
+    assert desk.ask("BEAT", worker="w") == {}
+    assert desk.ask("BEAT", worker="w", wait=0) == {"ended": []}
+    desk.ask("CANCEL", id=1)
+    assert desk.ask("BEAT", worker="w") == {}
+    ended = {"ended": [{"id": 1, "token": token, "reason": "cancelled"}]}
+    assert desk.ask("BEAT", worker="w", wait=50) == ended
+    parked = desk.parked[desk.ask("BEAT", worker="w", wait=60_000)["parked"]]
+    assert [due - desk.now.steady for due, _, _ in desk.engine.clocks.waits.entries()] == [10_000]
+    assert parked.over() == EndedAttempts(ended=[])
+    assert not parked.in_line
+    desk.ask("BYE", worker="w")
+    with pytest.raises(NotFound, match=r"^Worker 'w' not found$"):
+        parked.over()
 
 
 def test_a_bad_queue_name_in_hello_registers_nobody(desk: Desk) -> None:

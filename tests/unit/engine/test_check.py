@@ -11,7 +11,7 @@ from flashq.engine.jobs import Extra
 from flashq.engine.leases import Lease
 from flashq.engine.queue import Queue
 from flashq.engine.waiters import Call
-from flashq.model import ACTIVE, COMPLETED, DELAYED, UNKNOWN, WAITING, WAITING_CHILDREN
+from flashq.model import ACTIVE, COMPLETED, DELAYED, UNKNOWN, WAITING, WAITING_CHILDREN, EndedAttempt
 
 LONELY = Lease("9.9.x", 0, 0, True, None, [], 0)
 
@@ -135,6 +135,13 @@ def watch_what_is_over(engine: Engine) -> None:
     engine.watchers.park("ann", 5, None, Bench().now)
 
 
+def keep_news_from_a_worker(engine: Engine) -> None:
+    """There is something to tell, and the BEAT that waits for it is not told."""
+    worker = engine.control.hello("w", [], 1, None, None, Bench().now)
+    engine.beats.park("beat", worker, 50, Bench().now)
+    worker.ended.append(EndedAttempt(1, "t", "cancelled"))
+
+
 def park_for_nothing(engine: Engine) -> None:
     """A call that nobody would ever answer."""
     engine.parking.park(waiter("ann", "none"), None, Bench().now)
@@ -203,6 +210,7 @@ BREAKS: list[tuple[Callable[[Engine], None], str]] = [
     (miscount_a_lease, "lease 1.1.n1 counts 2 jobs, holds 1"),
     (lose_a_lease_timer, "lease 1.1.n1 has a deadline and no timer"),
     (watch_what_is_over, "calls wait for the end of jobs that have ended: [5]"),
+    (keep_news_from_a_worker, "a BEAT waits although there is something to tell it"),
     (park_for_nothing, "1 pulls and 0 other calls wait, 2 are parked"),
     (park_nowhere, "clients stand in 1 places in line and are parked for 0"),
     (let_a_client_wait_in_vain, "emails: clients wait although jobs are ready"),

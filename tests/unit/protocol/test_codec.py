@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, structs
 
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError, NotFound, TooLarge
-from flashq.model import CronView, JobView, Metrics, QueueMetrics, QueueView, WorkerView
+from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueMetrics, QueueView, WorkerView
 from flashq.protocol import codec, replies, requests
 from flashq.protocol.limits import MAX_DEPTH, MAX_JOB_BYTES, MAX_RESULT_BYTES
 
@@ -246,6 +246,10 @@ REPLIES: list[tuple[Any, bytes]] = [
     (
         replies.Ended(id=7, state="completed", result=Raw(b"[ ]"), error=None),
         b'{"ok":true,"id":7,"state":"completed","result":[ ],"error":null}',
+    ),
+    (
+        replies.EndedAttempts(ended=[EndedAttempt(7, "1.2.x", "cancelled")]),
+        b'{"ok":true,"ended":[{"id":7,"token":"1.2.x","reason":"cancelled"}]}',
     ),
     (replies.JobAndState(job=None, state="unknown"), b'{"ok":true,"job":null,"state":"unknown"}'),
     (replies.JobAndState(job=JOB, state="waiting"), b'{"ok":true,"job":' + JOB_BYTES + b',"state":"waiting"}'),

@@ -87,7 +87,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"worker": "w"},
         {"worker": NAME, "queues": STRS, "concurrency": U32, "host": (*KEY, NULLS), "pid": (*U32, NULLS)},
     ),
-    "BEAT": ({"worker": "w"}, {"worker": STR}),
+    "BEAT": ({"worker": "w"}, {"worker": STR, "wait": (*MS, NULLS)}),
     "BYE": ({"worker": "w"}, {"worker": STR}),
     "WORKERS": ({}, {}),
 }
