@@ -644,9 +644,7 @@ class Model:
         self, name: str, queues: list[str], concurrency: int, host: str | None, pid: int | None, now: Instant
     ) -> Worker:
         worker = self.workers.get(name)
-        if worker is not None:
-            self._end_beat(worker)
-        else:
+        if worker is None:
             worker = self.workers[name] = Worker(name, queues, concurrency, host, pid, 0, 0, {})
         worker.queues, worker.concurrency, worker.host, worker.pid = queues, concurrency, host, pid
         self._alive(worker, now)

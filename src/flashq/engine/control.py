@@ -161,7 +161,6 @@ class Control:
         else:
             worker.queues, worker.concurrency, worker.host, worker.pid = queues, concurrency, host, pid
             self._renew(worker, now)
-            self._beats.let_go(worker)  # who beats for it is somebody else now, likely
         return worker
 
     def beat(self, name: str, now: Instant) -> Worker:
