@@ -253,9 +253,14 @@ def whoever_watched_and_left_is_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Parking, "forget", lambda self, call: self.calls.pop(call.token, None))
 
 
-def whoever_waits_on_several_queues_stays_in_line(patch: pytest.MonkeyPatch) -> None:
-    """A pull that one queue served still stands in the lines of the others, and is served twice."""
-    patch.setattr(Dispatch, "_leave_lines", lambda self, token, names: None)
+def whoever_waits_on_several_queues_waits_on_one(patch: pytest.MonkeyPatch) -> None:
+    """A pull of several queues stands in the line of the first only."""
+    real = Dispatch.park
+
+    def park(self: Dispatch, token: Any, names: Any, *arguments: Any) -> None:
+        real(self, token, names[:1], *arguments)
+
+    patch.setattr(Dispatch, "park", park)
 
 
 def the_last_queue_named_comes_first(patch: pytest.MonkeyPatch) -> None:
