@@ -14,13 +14,17 @@ CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity
 """The cores that we may use; none where the system does not tell."""
 
 
-def describe() -> str:
-    """Processor, cores, interpreter, kernel, libraries and disk, in one line; figures without them mean nothing."""
+def describe(*, pinned: bool = True) -> str:
+    """Processor, cores, interpreter, kernel, libraries and disk, in one line; figures without them mean nothing.
+
+    Args:
+        pinned: the load keeps off the server's core, where there is more than one.
+    """
     cores = f"{len(CORES) or os.cpu_count()} cores"
-    pinned = "server and load pinned to one each" if len(CORES) > 1 else "server and load share them"
+    sharing = "server and load pinned to one each" if pinned and len(CORES) > 1 else "server and load share them"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "uvloop", "apsw"))
     return (
-        f"{_processor()}, {cores} ({pinned}), {platform.python_implementation()} {platform.python_version()}, "
+        f"{_processor()}, {cores} ({sharing}), {platform.python_implementation()} {platform.python_version()}, "
         f"{platform.system()} {platform.release()}, {libraries}, data on {_file_system()} (a sync of 4 KiB takes "
         f"{_sync_ms():.2f} ms), load average at the start {os.getloadavg()[0]:.1f}"
     )

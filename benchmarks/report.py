@@ -17,9 +17,17 @@ from benchmarks.machine import Bystanders, describe, pin_load
 
 Durability = Literal["memory", "relaxed", "full"]
 
-BEGIN: Final = "<!-- figures: begin -->"
-END: Final = "<!-- figures: end -->"
-"""Between these two lines a document receives the figures."""
+
+@dataclass(frozen=True)
+class Marks:
+    """Two lines of a document, between which it receives figures."""
+
+    begin: str
+    end: str
+
+
+FIGURES: Final = Marks("<!-- figures: begin -->", "<!-- figures: end -->")
+"""Those of our own figures."""
 
 
 @dataclass(frozen=True)
@@ -146,22 +154,31 @@ def section(results: Sequence[Result], machine: str, command: str, others: float
     return "\n\n".join(parts)
 
 
-def write_into(path: Path, text: str) -> None:
+def write_into(path: Path, text: str, marks: Marks = FIGURES) -> None:
     """Replace what stands between the two marks of a document.
 
     Raises:
-        ValueError: the document has no marks.
+        ValueError: the document has no such marks.
     """
-    before, after = _marked(path)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    before, after = _around(path, marks)
+    path.write_text(f"{before}{marks.begin}\n\n{text}\n\n{marks.end}{after}", encoding="utf-8")
 
 
-def _marked(path: Path) -> tuple[str, str]:
+def check_marks(path: Path, marks: Marks = FIGURES) -> None:
+    """Raise now what `write_into` would raise after all the measuring.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
+    _around(path, marks)
+
+
+def _around(path: Path, marks: Marks) -> tuple[str, str]:
     """What stands before and behind the figures of a document."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(marks.begin)
+    _, end, after = rest.partition(marks.end)
     if not begin or not end:
-        raise ValueError(f"{path} has no lines {BEGIN} and {END}")
+        raise ValueError(f"{path} has no lines {marks.begin} and {marks.end}")
     return before, after
 
 
@@ -185,7 +202,7 @@ def main(questions: dict[str, Question], program: str) -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures between the marks of this document")
     given = parser.parse_args()
     if given.write:
-        _marked(given.write)  # now, and not after all the measuring
+        check_marks(given.write)
     machine = describe()
     pin_load()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers and folders go, too

@@ -29,10 +29,14 @@ class Server:
         durability: memory, relaxed or full.
         folder: data and socket.
         port: of its TCP door, once it is started.
+
+    Args:
+        pinned: it gets the first core to itself; else those of the process that starts it.
     """
 
-    def __init__(self, durability: Durability) -> None:
+    def __init__(self, durability: Durability, *, pinned: bool = True) -> None:
         self.durability = durability
+        self._pinned = pinned
         self.folder = Path(tempfile.mkdtemp(prefix="flashq-bench-"))
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +74,8 @@ class Server:
         command = [sys.executable, "-m", "flashq", "serve", "--host", "127.0.0.1", "--port", "0"]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment(), stdout=subprocess.PIPE, stderr=log)
-        pin_server(self._process.pid)
+        if self._pinned:
+            pin_server(self._process.pid)
         said = self._first_line()
         ready = re.search(rb"ready on [\d.]+:(\d+)", said)
         if ready is None:

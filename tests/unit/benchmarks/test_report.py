@@ -1,7 +1,21 @@
 """How figures are kept, rounded, judged and written down."""
 
 import pytest
-from benchmarks.report import BEGIN, END, FULL, TINY, Goal, Result, Size, line, number, section, table, write_into
+from benchmarks.report import (
+    FIGURES,
+    FULL,
+    TINY,
+    Goal,
+    Marks,
+    Result,
+    Size,
+    check_marks,
+    line,
+    number,
+    section,
+    table,
+    write_into,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,10 +76,29 @@ def test_a_section_names_machine_and_commands() -> None:
 def test_figures_go_between_the_marks_and_nowhere_else(tmp_path) -> None:
     """Writing twice leaves the last figures and the prose around them untouched."""
     document = tmp_path / "document.md"
-    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    document.write_text(f"before\n{FIGURES.begin}\nold\n{FIGURES.end}\nafter\n", encoding="utf-8")
     write_into(document, "first")
     write_into(document, "second")
-    assert document.read_text(encoding="utf-8") == f"before\n{BEGIN}\n\nsecond\n\n{END}\nafter\n"
+    assert document.read_text(encoding="utf-8") == f"before\n{FIGURES.begin}\n\nsecond\n\n{FIGURES.end}\nafter\n"
+
+
+def test_each_pair_of_marks_holds_its_own_figures(tmp_path) -> None:
+    """One document can hold figures of two programs, and writing one leaves the other."""
+    document = tmp_path / "document.md"
+    other = Marks("<begin>", "<end>")
+    document.write_text("<begin>theirs<end>\n" + FIGURES.begin + FIGURES.end, encoding="utf-8")
+    write_into(document, "ours")
+    write_into(document, "new", other)
+    text = document.read_text(encoding="utf-8")
+    assert text == f"<begin>\n\nnew\n\n<end>\n{FIGURES.begin}\n\nours\n\n{FIGURES.end}"
+
+
+def test_missing_marks_are_found_before_anything_is_measured(tmp_path) -> None:
+    """Minutes of measuring must not end in a document that cannot take the figures."""
+    document = tmp_path / "document.md"
+    document.write_text("precious", encoding="utf-8")
+    with pytest.raises(ValueError, match="has no lines"):
+        check_marks(document)
 
 
 def test_a_document_without_marks_is_left_alone(tmp_path) -> None:
