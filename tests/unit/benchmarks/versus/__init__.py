@@ -1,0 +1,1 @@
+"""The comparison with other queues: its arithmetic, and that it cannot be fooled by what did not work."""
