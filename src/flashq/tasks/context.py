@@ -1,7 +1,7 @@
 """What a running task knows of its job: `Context`, given to a parameter annotated so, or by `current_job`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -44,17 +44,21 @@ class Context:
         deadline: when its timeout ends the attempt, ms since the Unix epoch; None without a timeout.
         tags: words for people.
         headers: what middlewares carried along.
+        args: positional arguments of the task, as its function gets them.
+        kwargs: keyword arguments of the task; a parameter annotated `Context` is not among them.
         cancelled: whether the server has ended the attempt; what is done from then on counts for nothing.
         reason: why it was ended, such as ``cancelled`` or ``Job timed out``; None while it runs.
     """
 
     __slots__ = (
         "_link",
+        "args",
         "attempt",
         "cancelled",
         "deadline",
         "headers",
         "id",
+        "kwargs",
         "max_attempts",
         "queue",
         "reason",
@@ -73,6 +77,8 @@ class Context:
         deadline: int | None = None,
         tags: list[str] | None = None,
         headers: Mapping[str, str] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
         link: Link | None = None,
     ) -> None:
         self.task = task
@@ -83,12 +89,22 @@ class Context:
         self.deadline = deadline
         self.tags = tags or []
         self.headers: Mapping[str, str] = headers or {}
+        self.args = args
+        self.kwargs: Mapping[str, Any] = kwargs or {}
         self.cancelled = False
         self.reason: str | None = None
         self._link = link or NO_LINK
 
     @classmethod
-    def of(cls, record: JobRecord, task: str, headers: Mapping[str, str], link: Link) -> "Context":
+    def of(
+        cls,
+        record: JobRecord,
+        task: str,
+        headers: Mapping[str, str],
+        link: Link,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> "Context":
         """The context of a pulled job."""
         return cls(
             task=task,
@@ -99,6 +115,8 @@ class Context:
             deadline=record.started_at + record.timeout if record.timeout else None,
             tags=record.tags,
             headers=headers,
+            args=args,
+            kwargs=kwargs,
             link=link,
         )
 

@@ -76,7 +76,8 @@ def prepare(app: App, record: JobRecord, link: Link) -> Prepared | Failed:
         args, kwargs = task.arguments.read(received.args, received.kwargs, _inputs(record, received.use))
     except Exception as error:
         return Failed(f"arguments of task {task.name!r} do not fit: {_sentence(error)}", dead=True)
-    return Prepared(task, Context.of(record, task.name, received.headers, link), args, kwargs, app.middlewares)
+    context = Context.of(record, task.name, received.headers, link, args, kwargs)
+    return Prepared(task, context, args, kwargs, app.middlewares)
 
 
 def run_plain(prepared: Prepared) -> Outcome:

@@ -160,8 +160,8 @@ class Task(Call[P, R]):
 
     def call(self, context: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
         """Call the function, with the context wherever it asks for one."""
-        for name in self.arguments.contexts:
-            kwargs.setdefault(name, context)
+        if self.arguments.contexts:
+            kwargs = {**dict.fromkeys(self.arguments.contexts, context), **kwargs}
         return (
             self.function(context, *args, **kwargs) if self.arguments.context_first else self.function(*args, **kwargs)
         )

@@ -338,3 +338,17 @@ def test_a_failure_shows_the_code_of_the_task() -> None:
         sentence, first, *_ = outcome.error.splitlines()
         assert sentence == "ValueError: x"
         assert __file__ in first
+
+
+def test_the_context_has_the_arguments() -> None:
+    """Middlewares see them as the function does, and without the context itself."""
+    app = App()
+
+    @app.task
+    def send(to: str, job: Context, *, urgent: bool = False) -> list[Any]:
+        return [to, list(job.args), dict(job.kwargs)]
+
+    prepared = prepare(app, record({"task": send.name, "args": ["ada"], "kwargs": {"urgent": True}}), NO_LINK)
+    assert isinstance(prepared, Prepared)
+    assert run_plain(prepared) == Done(b'["ada",["ada"],{"urgent":true}]')
+    assert prepared.context.kwargs == {"urgent": True}
