@@ -11,7 +11,6 @@ arguments. Variables of your own frames are Sentry's affair (``include_local_var
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import TracebackType
 from typing import Any, Final
 
 from msgspec import Struct
@@ -21,7 +20,7 @@ from flashq.tasks.control import Cancelled, Retry, Snooze
 from flashq.tasks.middleware import Middleware
 from flashq.tasks.outcome import Failed, Outcome
 from flashq.tasks.outgoing import Outgoing
-from flashq.tasks.run import interrupted
+from flashq.tasks.run import interrupted, where
 
 try:
     import sentry_sdk
@@ -166,16 +165,8 @@ def _report(failed: Failed, error: BaseException | None) -> None:
         sentry_sdk.capture_message(failed.error, level="error")
         return
     event, hint = event_from_exception(
-        (type(error), error, _beyond_flashq(error.__traceback__)),
+        (type(error), error, where(error.__traceback__)),
         client_options=sentry_sdk.get_client().options,
         mechanism={"type": "flashq", "handled": False},
     )
     sentry_sdk.capture_event(event, hint=hint)
-
-
-def _beyond_flashq(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without the frames that lead to the task's function."""
-    inner = trace
-    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").startswith("flashq."):
-        inner = inner.tb_next
-    return inner or trace

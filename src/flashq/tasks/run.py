@@ -172,12 +172,12 @@ def judge(task: Task[Any, Any], context: Context, error: BaseException) -> Outco
 
 def describe(error: BaseException) -> str:
     """A failure as it is kept with the job: the sentence first, then the innermost frames; bounded."""
-    trace = "".join(format_tb(_where(error.__traceback__))[-TRACE_FRAMES:])
+    trace = "".join(format_tb(where(error.__traceback__))[-TRACE_FRAMES:])
     text = f"{_sentence(error)}\n{trace}".rstrip()
     return text.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore")
 
 
-def _where(trace: TracebackType | None) -> TracebackType | None:
+def where(trace: TracebackType | None) -> TracebackType | None:
     """A trace from the task's function on: our own frames around it tell nobody anything."""
     while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("flashq."):
         trace = trace.tb_next
