@@ -93,7 +93,7 @@ class Duplicate(FlashQError):
     """A live job already holds the unique key.
 
     Attributes:
-        id: the job that holds it.
+        id: the job that holds it; 0 when that is an earlier job of the same flow, which was not pushed either.
     """
 
     code = "duplicate"

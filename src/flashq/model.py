@@ -56,6 +56,7 @@ class JobSpec(Struct, kw_only=True, gc=False):
         depends_on: ids of jobs that must complete first.
         tags: words for people; the server only keeps them.
         job_id: the client's own id; makes a push safe to repeat.
+        collect: whether the job is delivered with the results of its parents.
     """
 
     data: Raw
@@ -69,6 +70,19 @@ class JobSpec(Struct, kw_only=True, gc=False):
     depends_on: Annotated[list[JobId], Meta(max_length=MAX_DEPENDS_ON)] | None = None
     tags: Annotated[list[Key], Meta(max_length=MAX_TAGS)] | None = None
     job_id: Key | None = None
+    collect: bool = False
+
+
+class FlowJob(JobSpec, kw_only=True, gc=False):
+    """One job of a flow: jobs of any queues that are pushed together, and may wait for each other.
+
+    Attributes:
+        queue: where it goes.
+        after: places of earlier jobs in the flow that must complete first, beside those of ``depends_on``.
+    """
+
+    queue: str
+    after: Annotated[list[U32], Meta(max_length=MAX_DEPENDS_ON)] | None = None
 
 
 class JobView(Struct, gc=False):
@@ -96,6 +110,8 @@ class JobView(Struct, gc=False):
     tags: list[str]
     custom_id: str | UnsetType = UNSET
     token: str | UnsetType = UNSET
+    inputs: list[Raw] | UnsetType = UNSET
+    """The parents' results, aligned with ``depends_on``; only of a job that collects them and has not ended."""
 
 
 class QueueView(Struct, gc=False):

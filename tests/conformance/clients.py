@@ -17,6 +17,7 @@ from flashq import (
     BadRequest,
     CallTimeout,
     Duplicate,
+    FlowJob,
     JobSpec,
     NotActive,
     NotFound,
@@ -346,6 +347,31 @@ async def dependencies_and_cancelling(client: Any, queue: str) -> None:
         await client.cancel(child)
     with pytest.raises(NotActive):
         await client.cancel(parent)
+
+
+@case
+async def flows(client: Any, queue: str) -> None:
+    """Jobs that wait for each other are pushed in one step; the last is given what the others returned."""
+    ids = await client.push_flow(
+        [
+            FlowJob(queue=queue, data="a"),
+            FlowJob(queue=queue, data="b"),
+            FlowJob(queue=f"{queue}-merge", data=Mail("ada"), after=[0, 1], collect=True),
+        ]
+    )
+    assert ids == list(range(ids[0], ids[0] + 3))
+    assert (ids.duplicates, ids.replayed) == ([], [])
+    jobs = await client.pull_batch(queue, 2, timeout=5000)
+    assert [job.inputs for job in jobs] == [None, None]
+    await client.ack_batch(jobs, [{"n": 1}, None])
+    job = await pulled(client, f"{queue}-merge")
+    assert (job.id, job.depends_on, job.data) == (ids[2], list(ids[:2]), {"to": "ada", "copies": 1})
+    assert [bytes(one) for one in job.inputs] == [b'{"n":1}', b"null"]
+    with pytest.raises(Duplicate):
+        await client.push_flow([FlowJob(queue=queue, data=n, unique_key="k") for n in range(2)])
+    safe = client.with_options(safe_retry=True)
+    (id,) = await safe.push_flow([FlowJob(queue=queue, data=1)])
+    assert (await client.job(id)).custom_id
 
 
 @case

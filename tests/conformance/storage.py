@@ -18,12 +18,14 @@ from msgspec import structs
 from flashq.engine.records import (
     Added,
     Changed,
+    Collected,
     Completed,
     CronDeleted,
     CronRow,
     CronSet,
     Dropped,
     JobRow,
+    Overfilled,
     Progressed,
     Pushed,
     QueueRow,
@@ -47,7 +49,7 @@ def seen(snapshot: Snapshot) -> Seen:
     return {
         "next_id": snapshot.next_id,
         "completions": snapshot.completions,
-        "jobs": [structs.asdict(job) for job in jobs],
+        "jobs": [{**structs.asdict(job), "inputs": sorted(job.inputs or ())} for job in jobs],
         "queues": [structs.asdict(row) for row in snapshot.queues],
         "crons": [structs.asdict(row) for row in snapshot.crons],
         "dropped": list(snapshot.dropped),
@@ -102,6 +104,12 @@ class Model:
                 self.crons[row.name] = row
             case CronDeleted():
                 self.crons.pop(record.name, None)
+            case Collected():
+                for id in record.children:
+                    given = dict(self.jobs[id].inputs or ()) | {record.parent: record.result}
+                    self.jobs[id].inputs = list(given.items())
+            case Overfilled():
+                self.jobs[record.id].inputs, self.jobs[record.id].excess = None, record.excess
 
     def add(self, row: JobRow) -> None:
         """A new job."""
@@ -117,6 +125,7 @@ class Model:
             row = self.jobs[id]
             row.state, row.done, row.done_at, row.token = COMPLETED, done, record.done_at, record.token
             row.started_at, row.result = record.started_at, results.get(id)
+            row.inputs = None
         self.completions += len(record.ids)
         self.queue(record.queue).completed += len(record.ids)
         for id, row in list(self.jobs.items()):
@@ -182,6 +191,8 @@ class History:
         row = JobRow(self.model.next_id, "q" + text[:1], state, b, self.clock, self.clock + a, 0, 0, 3, 0, 0, 0, b'"x"')
         row.unique_key, row.custom_id = text or None, None if b % 2 else text
         row.depends_on, row.tags = [[1, 2**53 - 1], None, []][a % 3], [None, [text, "red"], []][b % 3]
+        row.collect = a % 4 == 2
+        row.inputs = [(1, f'"{text}"'.encode())] if row.collect and b % 2 else None
         self.note(Added(row))
 
     def do_change(self, a: int, b: int, text: str) -> None:
@@ -216,6 +227,14 @@ class History:
         if live := self.live():
             self.note(Progressed(live[a % len(live)], b, text or None))
 
+    def do_collect(self, a: int, b: int, text: str) -> None:
+        """Children are given a result, or too much of it."""
+        want = [id for id in self.live() if (row := self.model.jobs[id]).collect and not row.excess]
+        if want and b % 5 == 4:
+            self.note(Overfilled(want[a % len(want)], 9_000_000 + b))
+        elif want:
+            self.note(Collected(self.clock, f'{{"n":"{b}ä"}}'.encode(), want[a % len(want) :][:3]))
+
     def do_configure(self, a: int, b: int, text: str) -> None:
         """Settings of a queue."""
         self.note(QueueSet("q" + text[:1], bool(a % 2), a, b))
@@ -235,7 +254,20 @@ class History:
         return blob
 
 
-KINDS = ["push", "push", "add", "change", "complete", "complete", "drop", "progress", "configure", "cron", "uncron"]
+KINDS = [
+    "push",
+    "push",
+    "add",
+    "collect",
+    "change",
+    "complete",
+    "complete",
+    "drop",
+    "progress",
+    "configure",
+    "cron",
+    "uncron",
+]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 30), st.integers(0, 9), TEXTS)
 ENDS = ["commit"] * 4 + ["slice"] * 12 + ["tidy", "crash", "close"]

@@ -196,6 +196,83 @@ def test_an_unknown_parent_refuses_the_whole_batch(door: Door, client: LineClien
     assert client.ok("PULL", queue=door.queue, timeout=0) == {"job": None}
 
 
+def test_push_flow(door: Door, client: LineClient) -> None:
+    """Jobs of two queues in one step: ids in order, parents by place, children wait, inputs come along."""
+    other = door.name("other")
+    jobs = [
+        {"queue": door.queue, "data": 1},
+        {"queue": door.queue, "data": 2, "priority": -1},
+        {"queue": other, "data": 3, "after": [1, 0], "collect": True},
+    ]
+    answer = client.ask("PUSHFLOW", jobs=jobs)
+    first = answer["ids"][0]
+    assert answer == {"ok": True, "ids": [first, first + 1, first + 2]}
+    assert client.ok("GETSTATE", id=first + 2)["state"] == "waiting-children"
+    client.ok("ACK", id=pulled(client, door.queue)["id"], result={"n": 1})
+    assert client.ok("GETJOB", id=first + 2)["job"]["inputs"] == [None, {"n": 1}]
+    client.ok("ACK", id=pulled(client, door.queue)["id"])
+    job = pulled(client, other)
+    assert set(job) == JOB_MEMBERS | {"token", "inputs"}
+    assert (job["id"], job["depends_on"], job["inputs"]) == (first + 2, [first + 1, first], [None, {"n": 1}])
+    client.ok("ACK", id=job["id"])
+    assert set(client.ok("GETJOB", id=job["id"])["job"]) == JOB_MEMBERS
+
+
+def test_push_flow_with_ids_known_before(door: Door, client: LineClient) -> None:
+    """A known job stands for itself, as a parent too; a flow that is sent again makes nothing."""
+    name = door.name("mine")
+    known = client.ok("PUSH", queue=door.queue, data=0, job_id=name)["id"]
+    jobs = [
+        {"queue": door.queue, "data": 1, "job_id": name},
+        {"queue": door.queue, "data": 2, "job_id": f"{name}-2", "after": [0]},
+    ]
+    answer = client.ok("PUSHFLOW", jobs=jobs)
+    child = answer["ids"][1]
+    assert answer == {"ids": [known, child], "replayed": [0]}
+    assert client.ok("GETJOB", id=child)["job"]["depends_on"] == [known]
+    assert client.ok("PUSHFLOW", jobs=jobs) == {"ids": [known, child], "replayed": [0, 1]}
+
+
+BAD_FLOWS: list[tuple[list[dict[str, Any]], str, str]] = [
+    ([{"queue": "a b"}], "bad_request", f"jobs[1]: {BAD_NAME}"),
+    ([{"after": [1]}], "bad_request", "Invalid: jobs[1]: after names place 1, which is not before it"),
+    ([{"depends_on": [2**53 - 1]}], "bad_request", f"Invalid: jobs[1]: depends_on names unknown job {2**53 - 1}"),
+    ([{"unique_key": "held"}], "duplicate", "jobs[1]: Duplicate job with key: held"),
+    ([{"unique_key": "k"}, {"unique_key": "k"}], "duplicate", "jobs[2]: Duplicate job with key: k (jobs[1] has it)"),
+    (
+        [{"data": "x" * 1_048_577}],
+        "too_large",
+        "Invalid: jobs[1]: Job data too large (1048579 bytes, max 1048576 bytes)",
+    ),
+    ([{"after": [0] * 5_001, "depends_on": [1] * 5_000}], "too_large", "jobs[1]: Too many parents (10001, max 10000)"),
+    ([{"after": [0] * 9_000}] * 12, "too_large", "Too many dependencies (108000, max 100000)"),
+    ([{}] * 10_000, "too_large", "Batch too large (10001 jobs, max 10000)"),
+]
+
+
+@pytest.mark.parametrize(("more", "code", "text"), BAD_FLOWS, ids=[str(place) for place in range(len(BAD_FLOWS))])
+def test_a_bad_job_refuses_the_whole_flow(
+    door: Door, client: LineClient, more: list[dict[str, Any]], code: str, text: str
+) -> None:
+    """All or none: the job that is wrong is named by its place, and nothing of the flow was pushed."""
+    holder = client.ok("PUSH", queue=door.queue, data="before", unique_key="held")["id"]
+    jobs = [{"queue": door.queue, "data": 0}, *({"queue": door.queue, "data": 0, **members} for members in more)]
+    answer = client.ask("PUSHFLOW", jobs=jobs)
+    assert (answer["code"], answer["error"]) == (code, text)
+    assert answer.get("id") == (holder if "held" in text else None)
+    assert [job["id"] for job in client.ok("PULLB", queue=door.queue, count=9)["jobs"]] == [holder]
+
+
+def test_collecting_what_is_remembered(door: Door, client: LineClient) -> None:
+    """A parent that completed before the push gives its result too; a job without parents collects nothing."""
+    id, token = active(client, door.queue)
+    client.ok("ACK", id=id, token=token, result=[1])
+    client.ok("PUSHB", queue=door.queue, jobs=[{"data": 0, "depends_on": [id, id], "collect": True}])
+    client.ok("PUSH", queue=door.queue, data=0, collect=True)
+    jobs = client.ok("PULLB", queue=door.queue, count=2)["jobs"]
+    assert [job["inputs"] for job in jobs] == [[[1], [1]], []]
+
+
 def test_unknown_parent(door: Door, client: LineClient) -> None:
     """An id that was never issued is no parent."""
     refused = client.refused("PUSH", queue=door.queue, data=0, depends_on=[2**53 - 1])
@@ -1202,9 +1279,12 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("PUSH", [{"queue": "q", "data": 0, "max_attempts": 2**32}]),
     ("PUSH", [{"queue": "q", "data": 0, "delay": 10 * 365 * DAY_MS + 1}]),
     *(("PUSH", [{"queue": "q", "data": 0, name: v} for v in (1, [], "k" * 257)]) for name in ("unique_key", "job_id")),
-    ("PUSH", [{"queue": "q", "data": 0, "depends_on": v} for v in (1, "1", [None], [1.0], ["1"], [-1], [1] * 101)]),
+    ("PUSH", [{"queue": "q", "data": 0, "depends_on": v} for v in (1, "1", [None], [1.0], ["1"], [-1], [1] * 10_001)]),
     ("PUSH", [{"queue": "q", "data": 0, "tags": v} for v in ("a", [1], [None], ["t" * 257], ["t"] * 101)]),
     ("PUSHB", wrong({"queue": "q", "jobs": []}, "jobs", [1, "x", {}, None, [1]])),
+    ("PUSHFLOW", wrong({"jobs": [{"queue": "q", "data": 1}]}, "jobs", [1, "x", {}, None, [], [1], [{"data": 1}]])),
+    ("PUSHFLOW", [{"jobs": [{"queue": "q", "data": 1, "after": v}]} for v in (1, ["1"], [-1], [2**32], [1] * 10_001)]),
+    ("PUSH", [{"queue": "q", "data": 0, "collect": v} for v in (1, "true", None)]),
     ("PULLB", wrong({"queue": "q", "count": 1, "timeout": 0}, "count", [*NUMBERS_WRONG, 2**32])),
     ("WAITJOB", wrong({"id": 1}, "id", NUMBERS_WRONG)),
     ("WAITJOB", [{"id": 1, "timeout": v} for v in (1.5, "0", -1, [])]),

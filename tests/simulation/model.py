@@ -5,7 +5,8 @@ as the server, which makes comparing one ``==``; it names no attempt itself but 
 
 Where the contract leaves an order free (which of several overdue leases ends first, in which order a leaving worker's
 jobs go back, how a batch of acknowledgements is cut), the caller passes a *hint*: the ids in the order in which the
-server took them. A hint never adds a job or leaves one out.
+server took them. A hint never adds a job or leaves one out. So it is with queues that may be served again at the same
+moment, when one client waits on several of them.
 
 Decisions where the contract is silent, each of them what a user would expect least surprised:
 
@@ -29,6 +30,7 @@ from msgspec import UNSET, Raw, Struct
 from flashq.model import (
     CronView,
     EndedAttempt,
+    FlowJob,
     Instant,
     JobSpec,
     JobView,
@@ -57,6 +59,12 @@ MAX_BACKOFF_MS: Final = 3_600_000
 
 JOB_BYTES: Final = 160
 """What the server counts for a job beside its payload."""
+
+EDGE_BYTES: Final = 400
+"""What it counts for a parent of a live job."""
+
+PARENT_BYTES: Final = 40
+"""What it counts for a parent of a completed one."""
 
 UNBOUNDED: Final = 10**9
 """A bound in bytes that no simulated life comes near: what it bounds need not be added up."""
@@ -142,6 +150,8 @@ class Job(Struct, gc=False, eq=False):
     deadline: int = 0
     worker: Worker | None = None
     waits_for: set[int] | None = None
+    inputs: dict[int, bytes] | None = None
+    """What its parents returned, if it collects that and has not completed."""
     kept_delayed: bool = False
     """Whether it is remembered as delayed: that a delay is over is not remembered, it follows from the clock."""
 
@@ -274,10 +284,10 @@ class Model:
 
     def _push(self, r: requests.Push, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         q = self._queue(r.queue)
-        self._check_room([bytes(r.data)])
+        self._check_room([bytes(r.data)], len(r.depends_on or ()))
         if r.depends_on:
             self._check_parents(r.depends_on, "")
-        id, outcome = self._admit(q, r, bytes(r.data), now)
+        id, outcome = self._admit(q, r, bytes(r.data), now, r.depends_on)
         if outcome == "duplicate":
             raise Refused("duplicate", f"Duplicate job with key: {r.unique_key}", id)
         if outcome == "replayed":
@@ -288,20 +298,64 @@ class Model:
     def _push_batch(self, r: requests.PushBatch, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         q = self._queue(r.queue)
         if r.jobs:
-            self._check_room([bytes(spec.data) for spec in r.jobs])
+            edges = sum(len(spec.depends_on or ()) for spec in r.jobs)
+            self._check_room([bytes(spec.data) for spec in r.jobs], edges)
         for place, spec in enumerate(r.jobs):
             if spec.depends_on:
                 self._check_parents(spec.depends_on, f"jobs[{place}]: ")
         ids: list[int] = []
         places: dict[str, list[int]] = {"new": [], "duplicate": [], "replayed": []}
         for place, spec in enumerate(r.jobs):
-            id, outcome = self._admit(q, spec, bytes(spec.data), now)
+            id, outcome = self._admit(q, spec, bytes(spec.data), now, spec.depends_on)
             ids.append(id)
             places[outcome].append(place)
         self._feed(q, now)
         return replies.PushedBatch(
             ids=ids, duplicates=places["duplicate"] or UNSET, replayed=places["replayed"] or UNSET
         )
+
+    def _push_flow(self, r: requests.PushFlow, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
+        for place, spec in enumerate(r.jobs):
+            try:
+                _check_name(spec.queue)
+            except Refused as refused:
+                raise Refused(refused.code, f"jobs[{place}]: {refused.text}") from None
+        edges = sum(len(spec.depends_on or ()) + len(spec.after or ()) for spec in r.jobs)
+        self._check_room([bytes(spec.data) for spec in r.jobs], edges)
+        self._check_flow(r.jobs)
+        ids: list[int] = []
+        replayed: list[int] = []
+        for place, spec in enumerate(r.jobs):
+            parents = [*(spec.depends_on or ()), *(ids[earlier] for earlier in spec.after or ())]
+            id, outcome = self._admit(self._queue(spec.queue), spec, bytes(spec.data), now, parents or None)
+            assert outcome != "duplicate"
+            ids.append(id)
+            if outcome == "replayed":
+                replayed.append(place)
+        for name in dict.fromkeys(spec.queue for spec in r.jobs):
+            self._feed(self._queue(name), now)
+        return replies.PushedBatch(ids=ids, replayed=replayed or UNSET)
+
+    def _check_flow(self, specs: Sequence[FlowJob]) -> None:
+        named: set[str] = set()
+        keys: dict[tuple[str, str], int] = {}
+        for place, spec in enumerate(specs):
+            for earlier in spec.after or ():
+                if earlier >= place:
+                    text = f"Invalid: jobs[{place}]: after names place {earlier}, which is not before it"
+                    raise Refused("bad_request", text)
+            if spec.job_id is not None and (spec.job_id in self.customs or spec.job_id in named):
+                continue
+            if spec.job_id is not None:
+                named.add(spec.job_id)
+            if spec.unique_key is not None:
+                key, text = (spec.queue, spec.unique_key), f"jobs[{place}]: Duplicate job with key: {spec.unique_key}"
+                if key in self.keys:
+                    raise Refused("duplicate", text, self.keys[key])
+                if key in keys:
+                    raise Refused("duplicate", f"{text} (jobs[{keys[key]}] has it)")
+                keys[key] = place
+            self._check_parents(spec.depends_on or [], f"jobs[{place}]: ")
 
     def _pull(self, r: requests.Pull, session: Any, call: Any, now: Instant, _: Any) -> replies.Reply | None:
         jobs = self._take([r.queue], 1, r.timeout, session, call, now, alone=True)
@@ -774,8 +828,8 @@ class Model:
         job = self.jobs.get(id)
         return job is not None and job.state == "active" and job.token == token
 
-    def tick(self, now: Instant, hint: Sequence[Sequence[int]] = ()) -> None:
-        """Time has passed: do everything that is due."""
+    def tick(self, now: Instant, hint: Sequence[Sequence[int]] = (), served: Sequence[str] = ()) -> None:
+        """Time has passed: do everything that is due; ``served``: queues in the order in which the server fed them."""
         ids = _flat(hint)
         if self.workers:
             self._end_silent(now, ids)
@@ -794,8 +848,8 @@ class Model:
                 cron.next_run = _next_after(cron.schedule, max(now.wall, cron.last_run))
                 self._fire(cron, now)
         if self.waits:
-            for q in self.queues.values():
-                self._feed(q, now)
+            for name in dict.fromkeys([*served, *self.queues]):
+                self._feed(self.queues[name], now)
             self._give_up(now)
 
     def _fire(self, cron: Cron, now: Instant) -> None:
@@ -804,7 +858,7 @@ class Model:
             self._check_room([cron.data])
         except Refused:
             return  # this instant is skipped
-        self._admit(q, JobSpec(data=Raw(), priority=cron.priority), cron.data, now)
+        self._admit(q, JobSpec(data=Raw(), priority=cron.priority), cron.data, now, None)
         self._feed(q, now)
 
     def next_due(self, now: Instant) -> int | None:
@@ -866,6 +920,8 @@ class Model:
         for job in twin.jobs.values():
             if job.waits_for:
                 job.waits_for = set(job.waits_for)
+            if job.inputs is not None:
+                job.inputs = dict(job.inputs)
         twin.queues = {name: copy(queue) for name, queue in self.queues.items()}
         for queue in twin.queues.values():
             queue.line, queue.dead, queue.waiters = list(queue.line), list(queue.dead), []
@@ -909,11 +965,14 @@ class Model:
             q = self.queues[name] = Queue(name, [], [], [])
         return q
 
-    def _check_room(self, payloads: list[bytes]) -> None:
+    def _check_room(self, payloads: list[bytes], edges: int = 0) -> None:
         most = self.numbers.max_bytes
         if most < UNBOUNDED:
             held = sum(len(job.data) + JOB_BYTES for job in self.jobs.values())
-            if held + sum(len(data) + JOB_BYTES for data in payloads) > most:
+            for job in self.jobs.values():
+                if job.state != "completed":
+                    held += EDGE_BYTES * len(job.parents or ()) + sum(map(len, (job.inputs or {}).values()))
+            if held + sum(len(data) + JOB_BYTES for data in payloads) + EDGE_BYTES * edges > most:
                 raise Refused("overloaded", f"Memory for jobs is used up ({held} bytes held, max {most})")
 
     def _check_parents(self, parents: list[int], where: str) -> None:
@@ -921,7 +980,7 @@ class Model:
             if not 0 < parent < self.next_id:
                 raise Refused("bad_request", f"Invalid: {where}depends_on names unknown job {parent}")
 
-    def _admit(self, q: Queue, spec: JobSpec, data: bytes, now: Instant) -> tuple[int, str]:
+    def _admit(self, q: Queue, spec: JobSpec, data: bytes, now: Instant, parents: list[int] | None) -> tuple[int, str]:
         if spec.job_id is not None and spec.job_id in self.customs:
             return self.customs[spec.job_id], "replayed"
         if spec.unique_key is not None and (q.name, spec.unique_key) in self.keys:
@@ -942,10 +1001,12 @@ class Model:
             numbers.default_backoff if spec.backoff is None else spec.backoff,
             spec.unique_key,
             spec.job_id,
-            spec.depends_on,
+            parents,
             spec.tags,
             spec.delay or 0,
         )
+        if spec.collect:
+            job.inputs = {parent: self.results[parent] for parent in parents or () if parent in self.results}
         q.pushed += 1
         if job.key is not None:
             self.keys[q.name, job.key] = id
@@ -1192,6 +1253,7 @@ class Model:
                 job.worker.processed += 1
             self._stop(job)
             job.state = "completed"
+            job.inputs = None
             q.completed += 1
             self.completions += 1
             self.finished.append(job.id)
@@ -1204,6 +1266,11 @@ class Model:
             self._tell_end(job.id, "completed", result=results.get(job.id))
         self._forget()
         for job in jobs:
+            result = results.get(job.id)
+            for id in self.children.get(job.id, ()) if result is not None else ():
+                inputs = self.jobs[id].inputs
+                if inputs is not None:
+                    inputs[job.id] = result
             for child in [self.jobs[id] for id in self.children.pop(job.id, ())]:
                 assert child.waits_for is not None
                 child.waits_for.discard(job.id)
@@ -1238,7 +1305,10 @@ class Model:
     def _kept_bytes(self) -> int:
         if self.numbers.keep_bytes >= UNBOUNDED:
             return 0
-        return sum(len(self.jobs[id].data) for id in self.finished) + sum(map(len, self.results.values()))
+        payloads = sum(
+            len(self.jobs[id].data) + PARENT_BYTES * len(self.jobs[id].parents or ()) for id in self.finished
+        )
+        return payloads + sum(map(len, self.results.values()))
 
     def _drop(self, jobs: list[Job], reason: str, now: Instant) -> None:
         """Jobs of one queue leave without completing."""
@@ -1369,6 +1439,7 @@ def view(job: Job) -> JobView:
         job.message,
         list(job.tags or ()),
         UNSET if job.custom is None else job.custom,
+        inputs=UNSET if job.inputs is None else [Raw(job.inputs.get(id, b"null")) for id in job.parents or ()],
     )
 
 
@@ -1451,6 +1522,7 @@ def _taken(ids: Collection[int], hint: list[int]) -> list[int]:
 _RUN: Final[dict[type, Any]] = {
     requests.Push: Model._push,
     requests.PushBatch: Model._push_batch,
+    requests.PushFlow: Model._push_flow,
     requests.Pull: Model._pull,
     requests.PullBatch: Model._pull_batch,
     requests.PullAny: Model._pull_any,

@@ -14,7 +14,7 @@ from tests.simulation.model import SCHEDULES, UNBOUNDED
 from tests.simulation.world import Client, Violation, World
 
 from flashq.engine.settings import Settings
-from flashq.model import JobSpec
+from flashq.model import FlowJob, JobSpec
 from flashq.protocol import replies
 from flashq.protocol import requests as r
 
@@ -104,8 +104,9 @@ class Plan:
 
     def _weights(self, random: Random) -> dict[str, float]:
         often = {
-            "push": 19.0, "push_batch": 3.0, "pull": 8.0, "pull_batch": 4.0, "pull_any": 2.0, "wait": 3.0, "ack": 11.0,
-            "watch": 3.0, "ack_batch": 3.0, "fail": 3.0, "release": 1.5, "time": 14.0, "turn": 8.0,
+            "push": 19.0, "push_batch": 3.0, "push_flow": 2.0, "pull": 8.0, "pull_batch": 4.0, "pull_any": 2.0,
+            "wait": 3.0, "ack": 11.0, "watch": 3.0, "ack_batch": 3.0, "fail": 3.0, "release": 1.5, "time": 14.0,
+            "turn": 8.0,
         }  # fmt: skip
         now_and_then = {
             "late_ack": 1.5, "ack_twice": 1.0, "ack_unfenced": 0.7, "ack_anything": 0.5, "progress": 1.5,
@@ -228,6 +229,7 @@ class Workload:
             members["depends_on"] = [self._id() for _ in range(1 + self._below(3))]
             if self._next() < 0.3:
                 members["delay"] = one_of((500, 60_000))  # its parents may well be done before
+            members["collect"] = self._next() < 0.5
         return kind(**members)
 
     def _push(self) -> None:
@@ -247,6 +249,21 @@ class Workload:
         else:
             jobs = [self._spec(JobSpec) for _ in range(self._below(self.plan.batch))]
         self._call(r.PushBatch(queue=self._queue(), jobs=jobs))
+
+    def _push_flow(self) -> None:
+        if len(self.world.model.jobs) > self.plan.crowd and self._next() < 0.9:
+            self._ack_batch()
+            return
+        jobs = [self._spec(FlowJob, queue=self._queue()) for _ in range(1 + self._below(self.plan.batch))]
+        for place, job in enumerate(jobs):
+            if place and self._next() < 0.6:
+                job.after = [self._below(place) for _ in range(1 + self._below(3))]
+                job.collect = self._next() < 0.7
+        if self._next() < 0.03:
+            self._one_of(jobs).after = [self._below(len(jobs) + 1)]  # mostly one that is not before it
+        if self._next() < 0.02:
+            self._one_of(jobs).queue = self._one_of(_BAD_NAMES)
+        self._call(r.PushFlow(jobs=jobs))
 
     def _cancel(self) -> None:
         self._call(r.Cancel(id=self._id()))

@@ -255,11 +255,12 @@ class World:
         self.journal.turn.clear()
         call()
         hint = _ids(self.journal.turn)
-        self.model.tick(self.now, hint)
+        served = [job.queue for _, reply in self.answers for job in _jobs_of(reply)]
+        self.model.tick(self.now, hint, served)
         names = self._compare_deliveries()
         depends_on = self.journal.tail
         self._expect_events(depends_on)
-        self._inputs.append((depends_on, "tick", self.now, hint, names))
+        self._inputs.append((depends_on, "tick", self.now, hint, served, names))
         due, expected = self.runtime.engine.wait(self.now), self.model.next_due(self.now)
         if expected is not None and (due is None or due > expected):
             raise Violation(f"the server wants to sleep for {due} ms, something is due in {expected} ms")
@@ -712,8 +713,8 @@ def _replay_run(model: Model, request: Any, session: int, call: int, now: Instan
         model.learn(names)
 
 
-def _replay_tick(model: Model, now: Instant, hint: Any, names: Any) -> None:
-    model.tick(now, hint)
+def _replay_tick(model: Model, now: Instant, hint: Any, served: Any, names: Any) -> None:
+    model.tick(now, hint, served)
     if names:
         model.learn(names)
 

@@ -44,9 +44,12 @@ def test_codes_are_unique() -> None:
     assert all(BY_CODE[code].code == code for code in BY_CODE)
 
 
+CLIENT_SIDE = {FlashQError, ConnectionLost, CallTimeout, errors.JobFailed, errors.JobLost}
+
+
 def test_what_a_server_never_answers() -> None:
     """Errors of the client's side, and those that are bugs, have no way back."""
-    assert {kind for kind in TREE if kind.code not in BY_CODE} == {FlashQError, ConnectionLost, CallTimeout}
+    assert {kind for kind in TREE if kind.code not in BY_CODE} == CLIENT_SIDE
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from flashq.client.address import resolve
 from flashq.client.async_connection import AsyncConnection, Wire
 from flashq.client.batch import Collected
 from flashq.client.calls import Call
-from flashq.client.encoding import encode
+from flashq.client.encoding import FlowJob, encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
 from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, PushedIds, read_event
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
@@ -190,6 +190,7 @@ class AsyncFlashQ:
         depends_on: Sequence[int] | None = None,
         tags: Sequence[str] | None = None,
         job_id: str | None = None,
+        collect: bool = False,
     ) -> int:
         """Add one job.
 
@@ -207,6 +208,7 @@ class AsyncFlashQ:
             depends_on: ids of jobs that must complete first.
             tags: words for people.
             job_id: your own id; makes the push safe to repeat: the same id again gives the same job.
+            collect: deliver the job with the results of its parents, as its `JobRecord.inputs`.
 
         Returns:
             The job's id.
@@ -229,6 +231,7 @@ class AsyncFlashQ:
             depends_on=depends_on,
             tags=tags,
             job_id=job_id,
+            collect=collect,
         )
         return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
 
@@ -247,6 +250,23 @@ class AsyncFlashQ:
             TooLarge: too many jobs, or one too large.
         """
         call = calls.push_batch(queue, jobs)
+        return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
+
+    async def push_flow(self, jobs: Iterable[FlowJob]) -> PushedIds:
+        """Add jobs of any queues that may wait for each other: all of them or none, in one step.
+
+        Args:
+            jobs: 1 to 10,000 `FlowJob`; each may name earlier ones as its parents by their places (``after``).
+
+        Returns:
+            Their ids in the same order; places in ``replayed`` hold jobs whose ``job_id`` was known.
+
+        Raises:
+            BadRequest: one of the jobs is not valid; the text names its index.
+            Duplicate: a unique key is held, or stands twice in the flow: nothing was pushed.
+            TooLarge: too many jobs or dependencies, or one too large.
+        """
+        call = calls.push_flow(jobs)
         return await self._do(calls.signed(call, self._job_ids) if self._safe_retry else call)
 
     async def pull(self, queue: str, timeout: int | None = None) -> JobRecord | None:

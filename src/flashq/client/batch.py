@@ -96,6 +96,7 @@ class Collected:
 
     push = _collected(calls.push)
     push_batch = _collected(calls.push_batch)
+    push_flow = _collected(calls.push_flow)
     ack = _collected(calls.ack)
     ack_batch = _collected(calls.ack_batch)
     fail = _collected(calls.fail)

@@ -198,6 +198,7 @@ def push(
     depends_on: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
     job_id: str | None = None,
+    collect: bool = False,
 ) -> Call[int]:
     """PUSH: add one job; gives its id. For the members see `JobSpec`."""
     request = encoding.Push(
@@ -213,6 +214,7 @@ def push(
         depends_on=None if depends_on is None else list(depends_on),
         tags=None if tags is None else list(tags),
         job_id=job_id,
+        collect=collect,
     )
     return Call(request, read_pushed, job_id is not None)
 
@@ -232,6 +234,16 @@ def push_batch(queue: str, jobs: Iterable[object]) -> Call[PushedIds]:
     )
 
 
+def push_flow(jobs: Iterable[model.FlowJob]) -> Call[PushedIds]:
+    """PUSHFLOW: add jobs of any queues that may wait for each other, all or none; gives their ids in order."""
+    specs = list(jobs)
+    return Call(
+        encoding.PushFlow(jobs=specs),
+        read_pushed_batch,
+        all(spec.job_id is not None for spec in specs),
+    )
+
+
 def signed(call: Call[T], job_ids: Iterator[str]) -> Call[T]:
     """The same push, made safe to repeat: every job without a ``job_id`` gets one. Other calls stay as they are.
 
@@ -243,7 +255,7 @@ def signed(call: Call[T], job_ids: Iterator[str]) -> Call[T]:
     if isinstance(request, encoding.Push):
         if request.job_id is None:
             request.job_id = next(job_ids)
-    elif isinstance(request, encoding.PushBatch):
+    elif isinstance(request, encoding.PushBatch | encoding.PushFlow):
         request.jobs = [
             structs.replace(spec, job_id=next(job_ids)) if spec.job_id is None else spec for spec in request.jobs
         ]

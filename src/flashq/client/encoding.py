@@ -22,6 +22,7 @@ __all__ = [
     "Bye",
     "Cron",
     "Fail",
+    "FlowJob",
     "JobSpec",
     "Progress",
     "Pull",
@@ -29,6 +30,7 @@ __all__ = [
     "PullBatch",
     "Push",
     "PushBatch",
+    "PushFlow",
     "Release",
     "WaitJob",
     "encode",
@@ -52,23 +54,33 @@ class JobSpec(model.JobSpec, omit_defaults=True, kw_only=True, gc=False):
         depends_on: ids of jobs that must complete first.
         tags: words for people.
         job_id: your own id; makes the push safe to repeat.
+        collect: deliver the job with the results of its parents, as its `JobRecord.inputs`.
     """
 
     data: Any
 
 
-class FlowJob(JobSpec, omit_defaults=True, kw_only=True, gc=False):
-    """One job of a flow: a `JobSpec` that names its queue and its parents in the flow.
+class FlowJob(model.FlowJob, omit_defaults=True, kw_only=True, gc=False):
+    """One job of a flow: its queue, its payload, what it waits for, and what differs from the defaults.
+
+    ::
+
+        q.push_flow([
+            FlowJob(queue="fetch", data="a"),
+            FlowJob(queue="fetch", data="b"),
+            FlowJob(queue="merge", data=None, after=[0, 1], collect=True),
+        ])
 
     Attributes:
         queue: where it goes.
-        after: places of earlier jobs of the same flow that must complete first.
-        collect: deliver it with its parents' results.
+        data: any value that can be written as JSON, or `msgspec.Raw` with JSON already written.
+        after: places of earlier jobs in the flow that must complete first; behind those of ``depends_on`` they are
+            the job's parents.
+        depends_on: ids of jobs, pushed before, that must complete first.
+        priority, delay, ttl, timeout, max_attempts, backoff, unique_key, tags, job_id, collect: as in `JobSpec`.
     """
 
-    queue: str
-    after: list[int] | None = None
-    collect: bool = False
+    data: Any
 
 
 class Push(requests.Push, omit_defaults=True, kw_only=True, gc=False):
@@ -79,6 +91,12 @@ class Push(requests.Push, omit_defaults=True, kw_only=True, gc=False):
 
 class PushBatch(requests.PushBatch, omit_defaults=True, kw_only=True, gc=False):
     """PUSHB."""
+
+    jobs: Any
+
+
+class PushFlow(requests.PushFlow, omit_defaults=True, kw_only=True, gc=False):
+    """PUSHFLOW."""
 
     jobs: Any
 

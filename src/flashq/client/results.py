@@ -37,7 +37,8 @@ class JobRecord(Struct, dict=True):
         tags: words for people.
         custom_id: the pusher's own id.
         token: the name of this attempt; only a pulled job has one. `ack`, `fail` and the like send it along.
-        inputs: the results of the jobs it depends on, each JSON, if it was pushed with ``collect``.
+        inputs: what its parents returned, each as JSON, aligned with ``depends_on`` (null: nothing, or forgotten);
+            None if it was not pushed with ``collect``, or has completed.
         state: its state when the server answered.
     """
 

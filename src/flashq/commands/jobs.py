@@ -9,11 +9,11 @@ from msgspec import Raw
 from flashq.commands.names import check_queue_name, queue_of
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
-from flashq.engine.intake import DUPLICATE, REPLAYED
+from flashq.engine.intake import DUPLICATE, REPLAYED, Admitted
 from flashq.engine.leases import Worker
-from flashq.engine.queue import Queue
+from flashq.engine.queue import Queue, Queues
 from flashq.engine.watchers import Ending
-from flashq.errors import BadRequest, Duplicate, TooLarge
+from flashq.errors import BadRequest, Duplicate, LimitReached, TooLarge
 from flashq.model import COMPLETED, FAILED, STATE_NAMES, UNKNOWN, Instant, JobView
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import check_payload, check_payloads, result_bytes
@@ -60,12 +60,26 @@ def push_batch(context: Context, _: Session, request: requests.PushBatch, now: I
     finally:
         if not queue.pushed:
             context.engine.queues.leave(queue)
-    reply = replies.PushedBatch(ids=admitted.ids)
-    if admitted.duplicates:
-        reply.duplicates = admitted.duplicates
-    if admitted.replayed:
-        reply.replayed = admitted.replayed
-    return reply
+    return _pushed(admitted)
+
+
+def push_flow(context: Context, _: Session, request: requests.PushFlow, now: Instant) -> replies.PushedBatch:
+    """PUSHFLOW."""
+    jobs = request.jobs
+    check_batch(len(jobs), "jobs")
+    payloads = [bytes(job.data) for job in jobs]
+    check_payloads(payloads)
+    known = context.engine.queues
+    queues: dict[str, Queue] = {}
+    try:
+        for place, job in enumerate(jobs):
+            if job.queue not in queues:
+                queues[job.queue] = _queue_at(known, job.queue, place)
+        admitted = context.engine.intake.push_flow([queues[job.queue] for job in jobs], jobs, payloads, now)
+    finally:
+        for queue in queues.values():
+            known.leave(queue)
+    return _pushed(admitted)
 
 
 def pull(context: Context, session: Session, request: requests.Pull, now: Instant) -> replies.Pulled | Parked:
@@ -252,6 +266,23 @@ def _pulled(jobs: list[JobView]) -> replies.Pulled:
 
 def _pulled_batch(jobs: list[JobView]) -> replies.PulledBatch:
     return replies.PulledBatch(jobs=jobs)
+
+
+def _queue_at(queues: Queues, name: str, place: int) -> Queue:
+    """`queue_of` for one job of a flow: what is refused is refused by its place."""
+    try:
+        return queue_of(queues, name)
+    except (BadRequest, LimitReached) as error:
+        raise type(error)(f"jobs[{place}]: {error}") from None
+
+
+def _pushed(admitted: Admitted) -> replies.PushedBatch:
+    reply = replies.PushedBatch(ids=admitted.ids)
+    if admitted.duplicates:
+        reply.duplicates = admitted.duplicates
+    if admitted.replayed:
+        reply.replayed = admitted.replayed
+    return reply
 
 
 def _worker(context: Context, session: Session, now: Instant) -> Worker | None:

@@ -27,6 +27,7 @@ class Command(NamedTuple):
 _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Push, jobs.push, "producer"),
     (requests.PushBatch, jobs.push_batch, "producer"),
+    (requests.PushFlow, jobs.push_flow, "producer"),
     (requests.Pull, jobs.pull, "worker"),
     (requests.PullBatch, jobs.pull_batch, "worker"),
     (requests.PullAny, jobs.pull_any, "worker"),

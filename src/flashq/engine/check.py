@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Final
 
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import CHUNK, CHUNK_BITS, JOB_BYTES, MASK
+from flashq.engine.jobs import CHUNK, CHUNK_BITS, EDGE_BYTES, JOB_BYTES, MASK
 from flashq.engine.leases import Lease
 from flashq.engine.lifecycle import LIVE
 from flashq.engine.queue import Queue
@@ -57,6 +57,7 @@ def _columns(engine: Engine) -> list[str]:
         due = {slot for slot in live if chunk.state[slot] in (ACTIVE, COMPLETED)}
         if held != due:
             wrong.append(f"chunk {number}: leases at slots {sorted(held ^ due)[:5]} do not fit the states")
+    size += sum(extra.weight for extra in engine.jobs.extras.values())
     if size != engine.jobs.bytes:
         wrong.append(f"{engine.jobs.bytes} bytes are accounted for, {size} are held")
     return wrong
@@ -163,6 +164,7 @@ def _indexes(engine: Engine, found: _Found) -> list[str]:
         wrong.append("the clients' own ids and their jobs differ")
     if any(jobs.state(id) == UNKNOWN for id in jobs.extras):
         wrong.append("there are extras of jobs that are forgotten")
+    wrong += _inputs(engine)
     children = {id for by_state in found.values() for id in by_state.get(WAITING_CHILDREN, ())}
     waiting = engine.graph.waiting()
     if children != waiting.keys():
@@ -175,4 +177,25 @@ def _indexes(engine: Engine, found: _Found) -> list[str]:
         wrong.append("remembered completions and completed jobs differ")
     if not engine.finished.results.keys() <= completed:
         wrong.append("there are results of jobs that are forgotten")
+    return wrong
+
+
+def _inputs(engine: Engine) -> list[str]:
+    """What children collect, and what that and their edges are said to cost."""
+    wrong: list[str] = []
+    collectors = 0
+    for id, extra in engine.jobs.extras.items():
+        over = engine.jobs.state(id) in (COMPLETED, UNKNOWN)
+        held = sum(map(len, (extra.inputs or {}).values()))
+        collectors += extra.inputs is not None
+        if extra.weight != (0 if over else EDGE_BYTES * len(extra.depends_on or ()) + held):
+            wrong.append(f"job {id} is counted with {extra.weight} bytes for its parents and inputs")
+        if extra.inputs is None:
+            continue
+        if over or not extra.inputs.keys() <= set(extra.depends_on or ()):
+            wrong.append(f"job {id} holds inputs that are not its parents', or is over")
+        if held != (0 if extra.overfull else extra.input_bytes):
+            wrong.append(f"job {id} counts {extra.input_bytes} bytes of inputs, holds {held}")
+    if collectors != engine.jobs.collectors:
+        wrong.append(f"{engine.jobs.collectors} jobs are said to collect inputs, {collectors} do")
     return wrong

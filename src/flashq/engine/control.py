@@ -76,13 +76,15 @@ class Control:
     # --- dead letters ---
 
     def retry_dead(self, queue: Queue, id: int | None, now: Instant) -> int:
-        """Run one dead letter again, or all of them; returns how many."""
+        """Run one dead letter again, or all of them; returns how many. One with too much to collect stays."""
         if id is None:
             ids = list(queue.dead)
         else:
             ids = [id] if id in queue.dead else []
         count = 0
         for dead in ids:
+            if self._jobs.extra(dead).overfull:
+                continue  # what it was to be given is gone: it could only run without it
             expiry = expires_at(self._jobs, dead)
             if expiry and expiry <= now.wall:  # its time is over: running it now would surprise more than this
                 self._settle.drop([dead], "expired", now)

@@ -1,5 +1,7 @@
 """Children that wait for their parents: who still holds whom back."""
 
+from collections.abc import Iterable
+
 
 class Graph:
     """The edges between jobs that have not both been settled. Knows ids only."""
@@ -22,6 +24,10 @@ class Graph:
     def fan_out(self, parent: int) -> int:
         """How many children wait for ``parent``."""
         return len(self._children.get(parent, ()))
+
+    def children(self, parent: int) -> Iterable[int]:
+        """Who waits for ``parent``, in the order in which they came."""
+        return self._children.get(parent, ())
 
     def completed(self, parent: int) -> list[int]:
         """``parent`` is done. Returns the children that now wait for nobody, in the order in which they came."""

@@ -86,7 +86,7 @@ class Dispatch:
                 continue
             more = self.pull(queue, count - len(jobs), now, worker, room)
             jobs += more
-            room -= sum(self._sizes([job.id for job in more]))
+            room -= sum(self._jobs.sizes([job.id for job in more]))
             if len(jobs) == count or room < MAX_JOB_BYTES:
                 break
         return jobs
@@ -197,7 +197,7 @@ class Dispatch:
         self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None, room: int = MAX_ANSWER_BYTES
     ) -> list[JobView]:
         run = self._jobs.run(ids)
-        if len(ids) * MAX_JOB_BYTES > room and not self._fit(run, ids, room):
+        if (len(ids) * MAX_JOB_BYTES > room or self._jobs.collectors) and not self._fit(run, ids, room):
             ids = self._cut(queue, ids, room)
             if not ids:
                 return []
@@ -219,22 +219,18 @@ class Dispatch:
         return jobs
 
     def _fit(self, run: Run | None, ids: list[int], room: int) -> bool:
-        """Whether the payloads of these jobs fit into so many bytes."""
-        if run is not None:
+        """Whether the payloads and inputs of these jobs fit into so many bytes."""
+        if run is not None and not self._jobs.collectors:
             return sum(map(len, run.chunk.data[run.start : run.stop])) <= room
-        return sum(self._sizes(ids)) <= room
+        return sum(self._jobs.sizes(ids)) <= room
 
     def _cut(self, queue: Queue, ids: list[int], room: int) -> list[int]:
         """As many of them as fit; the others go back to where they stood."""
-        sizes = accumulate(self._sizes(ids))
+        sizes = accumulate(self._jobs.sizes(ids))
         fitting = sum(size <= room for size in sizes)
         for id in reversed(ids[fitting:]):
             queue.ready.put_front(self._jobs.options(id).priority, [id])
         return ids[:fitting]
-
-    def _sizes(self, ids: list[int]) -> list[int]:
-        chunks = self._jobs.chunks
-        return [len(chunks[id >> CHUNK_BITS].data[id & MASK]) for id in ids]
 
     def _alike(self, run: Run, ids: list[int]) -> bool:
         """Whether the jobs of a run share their options and have nothing out of the ordinary."""

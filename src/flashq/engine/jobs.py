@@ -16,6 +16,7 @@ from msgspec import Struct
 from flashq.engine.leases import Lease
 from flashq.engine.queue import Options
 from flashq.model import UNKNOWN
+from flashq.protocol.limits import MAX_INPUT_BYTES
 
 CHUNK_BITS: Final = 12
 CHUNK: Final = 1 << CHUNK_BITS
@@ -23,6 +24,12 @@ MASK: Final = CHUNK - 1
 
 JOB_BYTES: Final = 160
 """What a waiting job costs in memory beside its payload: object header, four pointers, its share of the chunk."""
+
+EDGE_BYTES: Final = 400
+"""What a parent costs in memory while its child lives: its id in a list, and the edge in both directions."""
+
+PARENT_BYTES: Final = 40
+"""What is left of that when the child has completed: an id in a list."""
 
 
 class Extra(Struct, gc=False):
@@ -38,6 +45,9 @@ class Extra(Struct, gc=False):
         fence_epoch, fence_serial: the newest attempt that has ended; tokens up to it are stale.
         returns: how often it was handed back uncounted.
         outlived: its ttl ended while it was active.
+        inputs: results of its parents by their ids; None = it does not collect them, or has ended.
+        input_bytes: what it was given to collect; above `MAX_INPUT_BYTES` nothing of it is kept.
+        weight: bytes that `Jobs.bytes` counts for all this.
     """
 
     run_at: int = 0
@@ -53,6 +63,14 @@ class Extra(Struct, gc=False):
     fence_serial: int = 0
     returns: int = 0
     outlived: bool = False
+    inputs: dict[int, bytes] | None = None
+    input_bytes: int = 0
+    weight: int = 0
+
+    @property
+    def overfull(self) -> bool:
+        """Whether its parents returned more than one job can be given."""
+        return self.input_bytes > MAX_INPUT_BYTES
 
 
 class Chunk:
@@ -82,7 +100,7 @@ class Run(NamedTuple):
 class Jobs:
     """All jobs that are alive or remembered."""
 
-    __slots__ = ("bytes", "chunks", "customs", "extras", "next_id")
+    __slots__ = ("bytes", "chunks", "collectors", "customs", "extras", "next_id")
 
     def __init__(self, next_id: int = 1) -> None:
         self.next_id = next_id
@@ -93,6 +111,8 @@ class Jobs:
         """The clients' own ids."""
         self.bytes = 0
         """What all jobs cost in memory, about."""
+        self.collectors = 0
+        """Live jobs that collect the results of their parents."""
 
     def add(self, options: Options, data: bytes, created: int, state: int) -> int:
         """A new job; returns its id."""
@@ -166,6 +186,47 @@ class Jobs:
             extra = self.extras[id] = Extra()
         return extra
 
+    def attach(self, id: int, extra: Extra) -> None:
+        """Give a live job its extra, which it has not yet; what that costs is counted from now on."""
+        self.extras[id] = extra
+        if extra.depends_on:
+            extra.weight = EDGE_BYTES * len(extra.depends_on)
+        if extra.inputs is not None:
+            self.collectors += 1
+            extra.weight += sum(map(len, extra.inputs.values()))
+        self.bytes += extra.weight
+
+    def collect(self, extra: Extra, parent: int, result: bytes) -> bool:
+        """A parent returned something. Tells whether it is kept: all of it is let go once it is too much."""
+        assert extra.inputs is not None
+        extra.input_bytes += len(result)
+        if extra.overfull:
+            self._count(extra, -sum(map(len, extra.inputs.values())))
+            extra.inputs.clear()
+            return False
+        extra.inputs[parent] = result
+        self._count(extra, len(result))
+        return True
+
+    def let_go(self, extra: Extra) -> int:
+        """The job has ended: it needs neither inputs nor edges. Returns the bytes that are left to remember."""
+        self._count(extra, -extra.weight)
+        if extra.inputs is not None:
+            self.collectors -= 1
+            extra.inputs = None
+        return PARENT_BYTES * len(extra.depends_on or ())
+
+    def sizes(self, ids: Sequence[int]) -> list[int]:
+        """What the payloads and inputs of these jobs add to an answer, in bytes."""
+        chunks, extras = self.chunks, self.extras
+        sizes = [len(chunks[id >> CHUNK_BITS].data[id & MASK]) for id in ids]
+        if self.collectors:
+            for place, id in enumerate(ids):
+                extra = extras.get(id)
+                if extra is not None and extra.inputs:
+                    sizes[place] += extra.input_bytes
+        return sizes
+
     def run(self, ids: Sequence[int]) -> Run | None:
         """Where ``ids`` lie, if they are consecutive and in one chunk that exists: the usual case of a batch.
 
@@ -204,8 +265,15 @@ class Jobs:
         if self.have_extras(ids):
             for id in ids:
                 extra = self.extras.pop(id, None)
-                if extra is not None and extra.custom_id is not None:
+                if extra is None:
+                    continue
+                self.let_go(extra)
+                if extra.custom_id is not None:
                     del self.customs[extra.custom_id]
+
+    def _count(self, extra: Extra, bytes: int) -> None:
+        extra.weight += bytes
+        self.bytes += bytes
 
     def _free(self, id: int) -> int:
         """Free one slot. Returns the size of its payload."""

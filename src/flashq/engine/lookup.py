@@ -91,7 +91,7 @@ class Lookup:
         for id in islice(queue.dead, count) if queue else ():
             job = view(self._jobs, id)
             assert job is not None
-            size += len(bytes(job.data)) + JOB_BYTES
+            size += self._jobs.sizes([id])[0] + JOB_BYTES
             if size > MAX_ANSWER_BYTES and jobs:
                 break
             jobs.append(job)

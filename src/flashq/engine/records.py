@@ -40,6 +40,9 @@ class JobRow(Struct, array_like=True, gc=False):
         done_at: when it completed.
         token: the token of the attempt that completed it, or None.
         result: what that attempt returned (JSON), or None.
+        collect: whether it is delivered with the results of its parents.
+        excess: bytes of these results if they are too many, and let go; else 0.
+        inputs: those results (JSON) by parent, as far as there are any; None once it has completed.
     """
 
     id: int
@@ -68,6 +71,9 @@ class JobRow(Struct, array_like=True, gc=False):
     done_at: int = 0
     token: str | None = None
     result: bytes | None = None
+    collect: bool = False
+    excess: int = 0
+    inputs: list[tuple[int, bytes]] | None = None
 
 
 class QueueRow(Struct, array_like=True, gc=False):
@@ -188,7 +194,37 @@ class CronDeleted(Struct, array_like=True, tag=9, gc=False):
     name: str
 
 
-Record = Pushed | Added | Changed | Completed | Dropped | Progressed | QueueSet | CronSet | CronDeleted
+class Collected(Struct, array_like=True, tag=10, gc=False):
+    """The result of a parent, given to the children that collect it. Comes behind its `Completed`.
+
+    Once for all of them: with ten thousand children a result each would be a group that no disk takes in time.
+    """
+
+    parent: int
+    result: bytes
+    children: Ids
+
+
+class Overfilled(Struct, array_like=True, tag=11, gc=False):
+    """The results that a job was to collect, ``excess`` bytes so far, are too many: it keeps none of them."""
+
+    id: int
+    excess: int
+
+
+Record = (
+    Pushed
+    | Added
+    | Changed
+    | Completed
+    | Dropped
+    | Progressed
+    | QueueSet
+    | CronSet
+    | CronDeleted
+    | Collected
+    | Overfilled
+)
 
 
 class Snapshot(Struct, gc=False):

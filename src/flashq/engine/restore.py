@@ -7,7 +7,7 @@ again, at its old place in the line; what fell due meanwhile fires with the firs
 from collections.abc import Callable
 
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import MASK, Extra
+from flashq.engine.jobs import MASK, PARENT_BYTES, Extra
 from flashq.engine.leases import Lease
 from flashq.engine.lifecycle import LIVE
 from flashq.engine.queue import Queue
@@ -48,6 +48,7 @@ class _Loader:
         self._dead: list[tuple[int, int]] = []
         self._children: list[int] = []
         self._completed: list[tuple[int, int, int, bytes | None]] = []
+        self._results: dict[int, bytes] = {}  # by parent: its children share what it returned
 
     def load(self, snapshot: Snapshot) -> None:
         for job in snapshot.jobs:
@@ -101,6 +102,7 @@ class _Loader:
             or row.message is not None
             or row.fence_epoch
             or row.returns
+            or row.collect
         ):
             self._place_extra(queue, row)
         if state == WAITING:
@@ -112,7 +114,8 @@ class _Loader:
         elif state == WAITING_CHILDREN:
             self._children.append(id)
         elif state == COMPLETED:
-            self._completed.append((row.done, id, len(row.data), row.result))
+            size = len(row.data) + PARENT_BYTES * len(row.depends_on or ())
+            self._completed.append((row.done, id, size, row.result))
             chunk.lease[id & MASK] = Lease(row.token or "", row.started_at, 0, False, None, [], 0)
             return  # the queue's row counts it already
         if options.ttl and state != FAILED:
@@ -120,11 +123,23 @@ class _Loader:
         engine.queues.move(queue, UNKNOWN, state)
 
     def _place_extra(self, queue: Queue, row: JobRow) -> None:
-        extra = self._jobs.extras[row.id] = Extra(
+        extra = Extra(
             row.run_at, row.attempts, row.started_at, row.unique_key, row.custom_id, row.depends_on, row.tags,
             row.progress, row.message, row.fence_epoch, row.fence_serial, row.returns,
         )  # fmt: skip
-        if extra.unique_key is not None and row.state != COMPLETED:
-            queue.keys[extra.unique_key] = row.id
+        if row.state == COMPLETED:
+            self._jobs.extras[row.id] = extra
+        else:
+            self._place_live(queue, row, extra)
         if extra.custom_id is not None:
             self._jobs.customs[extra.custom_id] = row.id
+
+    def _place_live(self, queue: Queue, row: JobRow, extra: Extra) -> None:
+        """What only a job has that has not completed."""
+        if row.collect:
+            share = self._results.setdefault
+            extra.inputs = {parent: share(parent, result) for parent, result in row.inputs or ()}
+            extra.input_bytes = row.excess or sum(map(len, extra.inputs.values()))
+        if extra.unique_key is not None:
+            queue.keys[extra.unique_key] = row.id
+        self._jobs.attach(row.id, extra)

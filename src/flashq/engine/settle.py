@@ -17,12 +17,12 @@ from flashq.engine.dependencies import Graph
 from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.finished import Finished
-from flashq.engine.intake import Intake
+from flashq.engine.intake import Intake, too_much
 from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs, Run
 from flashq.engine.leases import Lease, parse_token
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
-from flashq.engine.records import Completed, Dropped
+from flashq.engine.records import Collected, Completed, Dropped, Overfilled
 from flashq.engine.settings import Settings
 from flashq.engine.watchers import Watchers
 from flashq.errors import FlashQError, NotActive, NotFound, StaleAttempt
@@ -371,8 +371,7 @@ class Settle:
                 sizes.append(len(chunk.data[slot]))
                 pushed_at += chunk.created[slot]
         if self._jobs.have_extras(ids):
-            for id in ids:
-                self._free_key(queue, id)
+            self._let_go(queue, ids, sizes)
         finished = self._finished
         first = finished.add(ids, sizes)
         kept: list[tuple[int, bytes]] = []
@@ -414,10 +413,38 @@ class Settle:
             self._watchers.completed(ids, results)
         if self._graph:
             for id in ids:
+                if id in results:
+                    self._collect(id, results[id])
                 for child in self._graph.completed(id):
-                    self._intake.parents_done(child, now)
+                    if self._jobs.extras[child].overfull:
+                        self.bury(child, WAITING_CHILDREN, too_much(self._jobs.extras[child]), now)
+                    else:
+                        self._intake.parents_done(child, now)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
+
+    def _let_go(self, queue: Queue, ids: list[int], sizes: list[int]) -> None:
+        """Jobs completed: they free what only a live job holds; ``sizes`` become those of what is remembered."""
+        for place, id in enumerate(ids):
+            extra = self._jobs.extras.get(id)
+            if extra is not None:
+                self._free_key(queue, id)
+                sizes[place] += self._jobs.let_go(extra)
+
+    def _collect(self, parent: int, result: bytes) -> None:
+        """Give the result of a parent to the children that wait for it and want it."""
+        extras = self._jobs.extras
+        kept: list[int] = []
+        for child in self._graph.children(parent):
+            extra = extras[child]
+            if extra.inputs is None:
+                continue
+            if self._jobs.collect(extra, parent, result):
+                kept.append(child)
+            else:
+                self._outbox.record(Overfilled(child, extra.input_bytes))
+        if kept:
+            self._outbox.record(Collected(parent, result, kept))
 
     def _end_attempt(
         self,

@@ -16,7 +16,7 @@ def view(jobs: Jobs, id: int) -> JobView | None:
         return None
     extra = jobs.extras.get(id, _NOTHING)
     options, created, lease = chunk.options[slot], chunk.created[slot], chunk.lease[slot]
-    return JobView(
+    found = JobView(
         id,
         options.queue.name,
         Raw(chunk.data[slot]),
@@ -36,3 +36,6 @@ def view(jobs: Jobs, id: int) -> JobView | None:
         list(extra.tags or ()),
         extra.custom_id if extra.custom_id is not None else UNSET,
     )
+    if extra.inputs is not None:
+        found.inputs = [Raw(extra.inputs.get(parent, b"null")) for parent in found.depends_on]
+    return found

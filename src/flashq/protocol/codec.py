@@ -64,7 +64,7 @@ def request_mark(line: bytes) -> str | None:
 def failure(error: FlashQError) -> Failed:
     """An error as an answer."""
     reply = Failed(error=str(error), code=error.code)
-    if isinstance(error, Duplicate):
+    if isinstance(error, Duplicate) and error.id:
         reply.id = error.id
     return reply
 

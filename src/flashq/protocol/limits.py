@@ -31,8 +31,14 @@ MAX_KEY_CHARS: Final = 256
 """``unique_key``, ``job_id``, one tag, a cron's name, a worker's name: they are indexed."""
 
 MAX_TAGS: Final = 100
-MAX_DEPENDS_ON: Final = 100
-"""Parents of one job: each is an edge that is looked at when the parent ends."""
+MAX_DEPENDS_ON: Final = 10_000
+"""Parents of one job: each is an edge that is looked at when the parent ends. A whole batch may have one child."""
+
+MAX_FLOW_EDGES: Final = 100_000
+"""Dependencies in one PUSHFLOW or PUSHB, over all its jobs: about 40 MB, and a tenth of a second of the event loop."""
+
+MAX_INPUT_BYTES: Final = 8 * 1024 * 1024
+"""Results of its parents that a job collects. They travel with the job: with its payload they fit into one answer."""
 
 MAX_SCHEDULE_CHARS: Final = 256
 """A cron expression: the longest useful one is far shorter, and parsing is work."""

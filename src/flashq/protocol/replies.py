@@ -40,7 +40,7 @@ class Pushed(Reply, kw_only=True, gc=False):
 
 
 class PushedBatch(Reply, kw_only=True, gc=False):
-    """PUSHB. ``duplicates`` and ``replayed`` list places in ``ids`` that hold jobs which existed before."""
+    """PUSHB, PUSHFLOW. ``duplicates`` and ``replayed`` list places in ``ids`` that hold jobs which existed before."""
 
     ids: list[int]
     duplicates: list[int] | UnsetType = UNSET

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Raw, Struct, field
 
-from flashq.model import U32, Duration, JobId, JobSpec, Key, Priority
+from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
 from flashq.protocol.limits import MAX_PULL_QUEUES, MAX_WORKER_QUEUES
 
 
@@ -34,6 +34,12 @@ class PushBatch(Request, tag="PUSHB", kw_only=True, gc=False):
 
     queue: str
     jobs: list[JobSpec]
+
+
+class PushFlow(Request, tag="PUSHFLOW", kw_only=True, gc=False):
+    """Add jobs of any queues that may wait for each other: all of them or none."""
+
+    jobs: Annotated[list[FlowJob], Meta(min_length=1)]
 
 
 class Pull(Request, tag="PULL", kw_only=True, gc=False):
@@ -297,6 +303,7 @@ class Workers(Request, tag="WORKERS", kw_only=True, gc=False):
 AnyRequest = (
     Push
     | PushBatch
+    | PushFlow
     | Pull
     | PullBatch
     | PullAny

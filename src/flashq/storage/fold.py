@@ -29,6 +29,7 @@ from flashq.engine.records import (
     KEEP_DROPPED,
     Added,
     Changed,
+    Collected,
     Completed,
     CronDeleted,
     CronRow,
@@ -36,6 +37,7 @@ from flashq.engine.records import (
     Dropped,
     Ids,
     JobRow,
+    Overfilled,
     Progressed,
     Pushed,
     QueueRow,
@@ -98,6 +100,8 @@ class Fold:
         self._progress: dict[int, Progressed] = {}
         self._completed: list[Completed] = []
         self._finishes: dict[int, Finish] = {}
+        self._collected: dict[int, dict[int, bytes]] = {}
+        self._overfilled: dict[int, int] = {}
         self._gone: set[int] = set()
         self._touched: set[int] = set()
         self._feeders: dict[type[Record], Callable[[Any], None]] = {
@@ -110,6 +114,8 @@ class Fold:
             QueueSet: self._configure,
             CronSet: self._set_cron,
             CronDeleted: self._delete_cron,
+            Collected: self._collect,
+            Overfilled: self._overfill,
         }
 
     def feed(self, records: Sequence[Record]) -> None:
@@ -137,7 +143,8 @@ class Fold:
         for record in self._completed:
             self._finish(record)
         self._births.sort(key=itemgetter(0))
-        self._touched = self._gone.union(self._changes, self._progress, self._finishes)
+        happened = self._changes, self._progress, self._finishes, self._collected, self._overfilled
+        self._touched = self._gone.union(*happened)
 
     def ended(self) -> Ids:
         """Older jobs that are no more, ascending."""
@@ -154,6 +161,24 @@ class Fold:
     def finished(self) -> list[Finish]:
         """How each older job completed that did and is remembered, ascending."""
         return self._of_older(self._finishes)
+
+    def collected(self) -> list[tuple[int, Iterable[tuple[int, bytes]]]]:
+        """For each older job that lives on, the results by parent that it was given, ascending."""
+        born_from, gone, finishes = self._born_from, self._gone, self._finishes
+        return [
+            (id, self._collected[id].items())
+            for id in sorted(self._collected)
+            if id < born_from and id not in gone and id not in finishes
+        ]
+
+    def overfilled(self) -> list[tuple[int, int]]:
+        """The older jobs that had too much to collect, ascending, and how many bytes."""
+        return [(id, self._overfilled[id]) for id in sorted(self._overfilled) if id < self._born_from]
+
+    def without_inputs(self) -> Ids:
+        """Older jobs that have ended, or had too much to collect, ascending: whatever they collected is let go."""
+        over = self._gone.union(self._finishes, self._overfilled)
+        return sorted(id for id in over if id < self._born_from)
 
     def born(self) -> Iterator[Pushed | JobRow]:
         """What is left of the jobs born in the window, ascending.
@@ -256,7 +281,13 @@ class Fold:
             row.fence_epoch, row.fence_serial = changed.fence_epoch, changed.fence_serial
         if progressed is not None:
             row.progress, row.message = progressed.progress, progressed.message
+        excess, collected = self._overfilled.get(row.id), self._collected.get(row.id)
+        if excess is not None:
+            row.excess, row.inputs = excess, None
+        elif collected is not None:
+            row.inputs = list((dict(row.inputs or ()) | collected).items())  # some may be in the row already
         if finished is not None:
+            row.inputs = None
             row.state, row.started_at, row.done = finished.state, finished.started_at, finished.done
             row.done_at, row.token, row.result = finished.done_at, finished.token, finished.result
         return row
@@ -324,6 +355,14 @@ class Fold:
         row = self._queue(record.name)
         row.paused, row.rate_limit, row.concurrency_limit = record.paused, record.rate_limit, record.concurrency_limit
         self.configured.add(record.name)
+
+    def _collect(self, record: Collected) -> None:
+        for child in record.children:
+            self._collected.setdefault(child, {})[record.parent] = record.result
+
+    def _overfill(self, record: Overfilled) -> None:
+        self._overfilled[record.id] = record.excess
+        self._collected.pop(record.id, None)
 
     def _set_cron(self, record: CronSet) -> None:
         self.crons[record.row.name] = record.row

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flashq.engine.records import Added, Completed, CronSet, Pushed, Record
+from flashq.engine.records import Added, Collected, Completed, CronSet, Pushed, Record
 from flashq.storage.records import encode, weight
 
 GROUP_CHANGES: Final = 10_000
@@ -118,6 +118,11 @@ def payload_bytes(record: Record) -> int:
         return _RECORD_BYTES + sum(map(len, record.data))
     if isinstance(record, Completed):
         return _RECORD_BYTES + 5 * len(record.ids) + sum(len(result) for _, result in record.results)
-    if isinstance(record, Added | CronSet):
+    if isinstance(record, Added):
+        inputs = sum(len(result) for _, result in record.row.inputs or ())
+        return 2 * _RECORD_BYTES + len(record.row.data) + inputs
+    if isinstance(record, CronSet):
         return 2 * _RECORD_BYTES + len(record.row.data)
+    if isinstance(record, Collected):
+        return _RECORD_BYTES + 5 * len(record.children) + len(record.result)
     return _RECORD_BYTES

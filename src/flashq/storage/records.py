@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from flashq.engine.records import Completed, Dropped, Pushed, Record
+from flashq.engine.records import Collected, Completed, Dropped, Pushed, Record
 from flashq.errors import StorageError
 
 VERSION: Final = 1
@@ -84,6 +84,8 @@ def weight(record: Record) -> int:
         return len(record.data)
     if isinstance(record, Completed | Dropped):
         return len(record.ids)
+    if isinstance(record, Collected):
+        return len(record.children)
     return 1
 
 

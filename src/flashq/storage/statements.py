@@ -25,7 +25,8 @@ class Meta(Struct):
     dropped: int
 
 
-JOB: Final = JobRow.__struct_fields__
+JOB: Final = tuple(name for name in JobRow.__struct_fields__ if name != "inputs")
+"""The columns of a job; its inputs have a table of their own, since one may come at a time."""
 QUEUE: Final = QueueRow.__struct_fields__
 CHANGED: Final = ("state", "run_at", "started_at", "attempts", "message", "fence_epoch", "fence_serial", "returns")
 PROGRESSED: Final = ("progress", "message")
@@ -99,6 +100,11 @@ SELECT_JOBS: Final = _select("jobs", JOB) + " WHERE id < ? ORDER BY id"
 SELECT_QUEUES: Final = _select("queues", QUEUE) + " ORDER BY name"
 SELECT_CRONS: Final = _select("crons", CronRow.__struct_fields__) + " ORDER BY name"
 SELECT_DROPPED: Final = "SELECT id FROM dropped WHERE number <= ? ORDER BY number"
+SELECT_INPUTS: Final = "SELECT parent, CAST(result AS BLOB) FROM inputs WHERE child = ? ORDER BY parent"
+ANY_INPUTS: Final = "SELECT EXISTS (SELECT 1 FROM inputs)"
+ADD_INPUT: Final = "INSERT OR REPLACE INTO inputs VALUES (?, ?, CAST(? AS TEXT))"
+OVERFILL: Final = "UPDATE jobs SET excess = ? WHERE id = ?"
+DELETE_INPUTS: Final = "DELETE FROM inputs WHERE child IN (SELECT value FROM json_each(?))"
 DELETE_JOBS: Final = "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 ADD_DROPPED: Final = "INSERT OR REPLACE INTO dropped SELECT ? + key, value FROM json_each(?)"
 SET_CRON: Final = "INSERT OR REPLACE INTO crons VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?)"

@@ -37,7 +37,8 @@ _Item = TypeVar("_Item")
 _DEPENDS_ON: Final = sql.JOB.index("depends_on")
 _TAGS: Final = sql.JOB.index("tags")
 _DATA: Final = sql.JOB.index("data")
-_PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 :]
+_COLUMNS: Final = len(sql.JOB)
+_PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 : _COLUMNS]
 """What a job that is nothing but payload and options has in the columns after its payload."""
 _IDS_AT_ONCE: Final = 2_000
 _ROWS_AT_ONCE: Final = 200
@@ -71,6 +72,7 @@ class Tables:
         """Count this start, and clear away what a window that was never finished left of jobs born in it."""
         with self._transaction():
             self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
+            self._db.execute("DELETE FROM inputs WHERE child >= ?", (self.meta.next_id,))
             self._db.execute("UPDATE meta SET epoch = epoch + 1")
         self.meta.epoch += 1
 
@@ -122,6 +124,7 @@ class Tables:
         yield from self._many(sql.CHANGE_UPDATES, map(_changed_members, fold.changed()))
         yield from self._many(sql.PROGRESS_UPDATES, map(_progressed_members, fold.progressed()))
         yield from self._many(sql.FINISH_UPDATES, map(_finished_members, fold.finished()))
+        yield from self._collect(fold)
         yield from self._insert(fold.born())
         number = self.meta.dropped + 1
         for ids in _pieces(fold.dropped, _IDS_AT_ONCE):
@@ -130,6 +133,23 @@ class Tables:
             yield len(ids)
         yield from self._forget(fold)
 
+    def _collect(self, fold: Fold) -> Iterator[int]:
+        """Inputs of older jobs: those that came, and those that nobody needs any more."""
+        for id, excess in fold.overfilled():
+            self._db.execute(sql.OVERFILL, (excess, id))
+            yield 1
+        if self._db.execute(sql.ANY_INPUTS).get:
+            for ids in _pieces(fold.without_inputs(), _IDS_AT_ONCE):
+                self._db.execute(sql.DELETE_INPUTS, (_json(ids),))
+                yield len(ids)
+        for id, inputs in fold.collected():
+            yield from self._insert_inputs(id, inputs)
+
+    def _insert_inputs(self, id: int, inputs: Iterable[tuple[int, bytes]]) -> Iterator[int]:
+        for parent, result in inputs:
+            self._db.execute(sql.ADD_INPUT, (id, parent, result))
+            yield 1 + _in_rows(len(result))
+
     def _insert(self, born: Iterable[Pushed | JobRow]) -> Iterator[int]:
         rows: list[_Row] = []
         size = 0
@@ -137,6 +157,8 @@ class Tables:
             if isinstance(birth, JobRow):
                 rows.append(_stored(birth))
                 size += len(birth.data)
+                if birth.inputs is not None:
+                    yield from self._insert_inputs(birth.id, birth.inputs)
             else:
                 yield from self._insert_batch(birth)
             if len(rows) >= _ROWS_AT_ONCE or size >= SLICE_BYTES:
@@ -225,9 +247,16 @@ class Tables:
             job = JobRow(*row)
             if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
                 job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
+            if job.collect:
+                job.collect = True  # which comes as a number
+                job.inputs = self._inputs(job.id)
             yield job
         if payloads:
             yield _run(first, shared, payloads)
+
+    def _inputs(self, id: int) -> list[tuple[int, bytes]] | None:
+        rows: list[Any] = self._db.execute(sql.SELECT_INPUTS, (id,)).fetchall()
+        return rows or None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -270,10 +299,10 @@ def _smallest(statements: Mapping[int, str], rows: int) -> int:
 
 def _stored(row: JobRow) -> _Row:
     if row.depends_on is None and row.tags is None:
-        return structs.astuple(row)
+        return structs.astuple(row)[:_COLUMNS]
     depends_on = None if row.depends_on is None else _json(row.depends_on)
     tags = None if row.tags is None else _json(row.tags)
-    members = list(structs.astuple(row))
+    members = list(structs.astuple(row)[:_COLUMNS])
     members[_DEPENDS_ON], members[_TAGS] = depends_on, tags
     return members
 

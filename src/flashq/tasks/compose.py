@@ -111,7 +111,7 @@ class Part:
         for node in nodes:
             for middleware in app.middlewares:
                 middleware.before_enqueue(node.job)
-        return _flow(app, nodes, ends, app.client.push_flow(map(_flow_job, nodes)))  # type: ignore[attr-defined]
+        return _flow(app, nodes, ends, app.client.push_flow(map(_flow_job, nodes)))
 
     async def adelay(self) -> Flow:
         """`delay` for coroutines."""
@@ -119,7 +119,7 @@ class Part:
         for node in nodes:
             for middleware in app.middlewares:
                 await middleware.abefore_enqueue(node.job)
-        return _flow(app, nodes, ends, await app.aclient.push_flow(map(_flow_job, nodes)))  # type: ignore[attr-defined]
+        return _flow(app, nodes, ends, await app.aclient.push_flow(map(_flow_job, nodes)))
 
     def _laid_out(self) -> tuple[Sender, list[_Node], _Ends]:
         nodes: list[_Node] = []

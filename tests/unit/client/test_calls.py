@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from flashq.client import calls
 from flashq.client.calls import Call
-from flashq.client.encoding import JobSpec, encode
+from flashq.client.encoding import FlowJob, JobSpec, encode
 from flashq.client.results import JobRecord
 from flashq.errors import (
     BY_CODE,
@@ -115,6 +115,14 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.ack_batch([PULLED], [None]), {"cmd": "ACKB", "ids": [3], "tokens": ["t"], "results": [None]}),
     (calls.ack_batch([1, 2]), {"cmd": "ACKB", "ids": [1, 2]}),
     (calls.ack_batch([1], tokens=["t"]), {"cmd": "ACKB", "ids": [1], "tokens": ["t"]}),
+    (
+        calls.push_flow([FlowJob(queue="a", data=1), FlowJob(queue="b", data=2, after=[0], collect=True)]),
+        {
+            "cmd": "PUSHFLOW",
+            "jobs": [{"queue": "a", "data": 1}, {"queue": "b", "data": 2, "after": [0], "collect": True}],
+        },
+    ),
+    (calls.push("q", 1, collect=True), {"cmd": "PUSH", "queue": "q", "data": 1, "collect": True}),
     (calls.fail(PULLED, "why"), {"cmd": "FAIL", "id": 3, "error": "why", "token": "t"}),
     (calls.fail(3, delay=0), {"cmd": "FAIL", "id": 3, "delay": 0}),
     (calls.fail(PULLED, dead=True), {"cmd": "FAIL", "id": 3, "token": "t", "dead": True}),
@@ -246,7 +254,7 @@ def test_unreadable_answers(line: bytes) -> None:
 def test_repeatable() -> None:
     """What may be sent twice is what changes nothing the second time; the rest is listed here, and no more."""
     never = {
-        *("PUSH", "PUSHB", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
+        *("PUSH", "PUSHB", "PUSHFLOW", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
         *("RETRYDLQ", "PURGEDLQ", "CRONDELETE"),
     }
     bare = {sent(call)["cmd"] for call, _ in CASES if not call.repeatable}
@@ -254,6 +262,7 @@ def test_repeatable() -> None:
     assert calls.push("q", 1, job_id="j").repeatable
     assert calls.push_batch("q", [JobSpec(data=1, job_id="j")]).repeatable
     assert not calls.push_batch("q", [JobSpec(data=1, job_id="j"), 2]).repeatable
+    assert calls.push_flow([FlowJob(queue="q", data=1, job_id="j")]).repeatable
     assert calls.ack(PULLED).repeatable
     assert not calls.ack(3).repeatable
     assert calls.progress(PULLED, 5).repeatable
@@ -268,6 +277,11 @@ def test_signing_makes_pushes_repeatable() -> None:
     assert sent(calls.signed(calls.push("q", 1), ids))["job_id"] == "id0"
     assert sent(calls.signed(calls.push("q", 1, job_id="mine"), ids))["job_id"] == "mine"
     spec = JobSpec(data=1)
+    flow = calls.signed(
+        calls.push_flow([FlowJob(queue="q", data=1, job_id="my"), FlowJob(queue="q", data=2)]), iter("x")
+    )
+    assert flow.repeatable
+    assert [job["job_id"] for job in sent(flow)["jobs"]] == ["my", "x"]
     batch = calls.signed(calls.push_batch("q", [spec, JobSpec(data=2, job_id="mine"), 3]), ids)
     assert batch.repeatable
     assert [job["job_id"] for job in sent(batch)["jobs"]] == ["id1", "mine", "id2"]

@@ -27,6 +27,8 @@ def test_a_role_that_is_too_weak(desk: Desk, request_type: type, command: object
         "progress": 1, "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
         "token": "t",
     }  # fmt: skip
+    if name == "PUSHFLOW":
+        members["jobs"] = [{"queue": "q", "data": 1}]
     with pytest.raises(Forbidden, match=f"^Forbidden: {name} needs role {role}$"):
         desk.ask(name, **members)
 

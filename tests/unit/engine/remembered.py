@@ -11,12 +11,14 @@ from msgspec import structs
 from flashq.engine.records import (
     Added,
     Changed,
+    Collected,
     Completed,
     CronDeleted,
     CronRow,
     CronSet,
     Dropped,
     JobRow,
+    Overfilled,
     Progressed,
     Pushed,
     QueueRow,
@@ -86,6 +88,12 @@ class Remembered:
                 self.crons[cron.name] = cron
             case CronDeleted(name):
                 del self.crons[name]
+            case Collected(parent, result, children):
+                for id in children:
+                    assert self.jobs[id].collect
+                    self.jobs[id].inputs = [*(self.jobs[id].inputs or ()), (parent, result)]
+            case Overfilled(id, excess):
+                self.jobs[id].inputs, self.jobs[id].excess = None, excess
 
     def _push(self, record: Pushed) -> None:
         for id, data in enumerate(record.data, record.first):
@@ -121,6 +129,7 @@ class Remembered:
             row = self.jobs[id]
             row.state, row.done, row.done_at = COMPLETED, done, record.done_at
             row.started_at, row.token, row.result = record.started_at, record.token, results.get(id)
+            row.inputs = None
             self._done[done] = id
             if id in results:
                 self._results[done] = id
