@@ -713,7 +713,7 @@ class Model:
             told, worker.ended = worker.ended, []
             return replies.EndedAttempts(ended=told)
         self._end_beat(worker)
-        self.waits[call] = Beater(call, worker, now.steady + min(r.wait, 10_000))
+        self.waits[call] = Beater(call, worker, now.steady + min(r.wait, 10_000, self.numbers.worker_silence // 3))
         return None
 
     def _beaters(self, worker: Worker) -> list[Beater]:

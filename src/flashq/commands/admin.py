@@ -12,7 +12,6 @@ from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, NotFound
 from flashq.model import Instant
 from flashq.protocol import replies, requests
-from flashq.protocol.limits import MAX_BEAT_WAIT_MS
 
 EVENT_TYPES: Final = frozenset(
     ("pushed", "active", "completed", "failed", "retrying", "progress", "timeout", "expired", "cancelled")
@@ -59,7 +58,7 @@ def beat(context: Context, _: Session, request: requests.Beat, now: Instant) -> 
     ended = beats.take(worker)
     if ended or not request.wait:
         return replies.EndedAttempts(ended=ended)
-    wait_ms = min(request.wait, MAX_BEAT_WAIT_MS)
+    wait_ms = request.wait
 
     def park(token: Hashable, now: Instant) -> None:
         beats.park(token, worker, wait_ms, now)

@@ -12,16 +12,19 @@ from flashq.engine.leases import Worker
 from flashq.engine.parking import Parking
 from flashq.engine.waiters import Call
 from flashq.model import EndedAttempt, Instant
+from flashq.protocol.limits import MAX_BEAT_WAIT_MS
 
 
 class Beats:
     """The BEATs that wait, at most one of each worker."""
 
-    __slots__ = ("_outbox", "_parking", "waiting")
+    __slots__ = ("_longest_ms", "_outbox", "_parking", "waiting")
 
-    def __init__(self, parking: Parking, outbox: Outbox) -> None:
+    def __init__(self, parking: Parking, outbox: Outbox, silence_ms: int) -> None:
+        """Args: ``silence_ms``: after so long without a BEAT a worker is lost; one that waits ends well before."""
         self._parking = parking
         self._outbox = outbox
+        self._longest_ms = min(MAX_BEAT_WAIT_MS, silence_ms // 3)
         self.waiting: dict[Worker, Call] = {}
 
     def park(self, token: Hashable, worker: Worker, wait_ms: int, now: Instant) -> None:
@@ -30,14 +33,14 @@ class Beats:
         Args:
             token: names the waiting call; must be new.
             worker: whose attempts.
-            wait_ms: ms until it gives up.
+            wait_ms: ms until it gives up; more than a third of the silence that loses a worker is taken as that third.
             now: the moment of the call.
 
         Raises:
             Overloaded: as many calls wait as may.
         """
         call = Call(token=token, leave=partial(self.waiting.pop, worker))
-        self._parking.park(call, wait_ms, now)
+        self._parking.park(call, min(wait_ms, self._longest_ms), now)
         self.let_go(worker)
         self.waiting[worker] = call
 

@@ -64,7 +64,7 @@ class Engine:
         self.outbox = Outbox(recording=recording)
         self.parking = Parking(self.clocks.waits, self.outbox)
         self.watchers = Watchers(self.parking, self.outbox)
-        self.beats = Beats(self.parking, self.outbox)
+        self.beats = Beats(self.parking, self.outbox, settings.worker_silence)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
         self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)

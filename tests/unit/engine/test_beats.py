@@ -107,3 +107,15 @@ def test_no_room_leaves_the_former_beat_where_it_is(bench: Bench, monkeypatch: p
         wait(bench, worker, "second")
     assert list(bench.engine.parking.calls) == ["first"]
     assert told(bench) == []
+
+
+def test_a_waiting_beat_ends_before_its_worker_is_lost() -> None:
+    """It is the worker's sign of life: one that waits for ever would be the silence that it is to prevent."""
+    bench = Bench(worker_silence=900)
+    worker = bench.hello()
+    wait(bench, worker, "beat", wait_ms=10_000)
+    bench.pass_time(299)
+    assert told(bench) == []
+    bench.pass_time(1)
+    assert told(bench) == [("beat", [])]
+    assert not worker.gone
