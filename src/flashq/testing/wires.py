@@ -129,6 +129,7 @@ class LocalLink(asyncio.Transport):
     def _lost(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+        self._wire.pause_writing()  # whoever asks before the end has arrived waits for it, and connects anew
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._wire.connection_lost, None)
 

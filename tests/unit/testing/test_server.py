@@ -13,8 +13,8 @@ from flashq.testing import LocalServer
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    """A server whose clock begins at a round number."""
-    with LocalServer(start=1_000_000) as local:
+    """A server whose clock begins at a round number, and whose patience no test would outlast."""
+    with LocalServer(start=1_000_000, patience_ms=600_000) as local:
         yield local
 
 
@@ -163,6 +163,8 @@ def test_a_restart_keeps_what_was_confirmed(server: LocalServer, q: FlashQ) -> N
     later = q.pull("q", timeout=0)
     assert later is not None
     assert later.data == "later"
+    server.restart()
+    assert q.push("q", "not sent twice, so it must not be lost once") == 4
 
 
 async def test_a_restart_and_the_async_client(server: LocalServer) -> None:
@@ -170,6 +172,7 @@ async def test_a_restart_and_the_async_client(server: LocalServer) -> None:
     async with server.aclient() as q:
         id = await q.push("q", 1)
         server.restart()
+        assert await q.push("q", "not sent twice, so it must not be lost once") == id + 1
         assert await q.state(id) == "waiting"
 
 

@@ -53,6 +53,22 @@ async def test_a_link_that_was_cut_ends_its_wire(host: Host) -> None:
     await wire.close()
 
 
+async def test_time_passes_only_when_nobody_acts(host: Host) -> None:
+    """A look at a waiting connection moves the clock if nothing was asked since, by anybody, and not otherwise."""
+    wire = AsyncWire(asyncio.get_running_loop(), "in-process")
+    link = LocalLink(host, wire)
+    waiting = wire.ask(b'{"cmd":"PULL","queue":"q","timeout":5000}\n')
+    await asyncio.sleep(0)
+    seen = host.activity
+    LocalWire(host, 0).ask(b'{"cmd":"PING"}\n', 10)
+    link._look(seen)
+    assert host.now.steady == 0
+    link._look(host.activity)
+    assert await waiting == b'{"ok":true,"job":null}'
+    assert host.now.steady == 5_000
+    await wire.close()
+
+
 async def test_a_fault_of_the_server_ends_the_wire(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for an answer that a broken command will not give; the fault goes to the loop's handler."""
     told: list[object] = []
