@@ -8,19 +8,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from benchmarks.machine import Bystanders, describe
-from benchmarks.report import FULL, QUICK, Marks, Size, check_marks, write_into
+from benchmarks.report import FULL, Marks, Size, check_marks, write_into
 from benchmarks.versus.brokers import find_redis
 from benchmarks.versus.contestants import CONTESTANTS, Contestant
 from benchmarks.versus.environments import Missing, install
-from benchmarks.versus.rounds import idle, play, turns
+from benchmarks.versus.rounds import another, idle, play, turns
 from benchmarks.versus.table import Score, one_line, tables
 
 MARKS: Final = Marks("<!-- versus: begin -->", "<!-- versus: end -->")
-ROUNDS: Final = 3
-"""Of everybody with every promise: what fits into ten minutes."""
+ONE: Final = Size(runs=1, share=0.1)
+"""One round with a tenth of the jobs: for a first look."""
 
 
 def prepare(contestants: Sequence[Contestant], redis: str | None) -> list[Score]:
@@ -37,11 +38,28 @@ def prepare(contestants: Sequence[Contestant], redis: str | None) -> list[Score]
     return scores
 
 
-def compare(scores: Sequence[Score], size: Size, rounds: int) -> None:
-    """Let those that are there take turns, then look at them all without work."""
+def compare(scores: Sequence[Score], size: Size) -> int:
+    """Let those that are there take turns; how many rounds there were."""
+    began, done = monotonic(), 0
+    while done < size.runs and another(done, monotonic() - began):
+        play_round([score for score in scores if not score.failure], done, size)
+        done += 1
+    return done
+
+
+def rest(scores: Sequence[Score]) -> None:
+    """Look at all workers without work."""
+    try:
+        for score, found in zip(scores, idle([score.contestant for score in scores]), strict=True):
+            score.idle = found
+    except RuntimeError as why:
+        print(f"  looking at workers without work failed: {one_line(str(why), 2_000)}", flush=True)
+
+
+def play_round(scores: Sequence[Score], number: int, size: Size) -> None:
+    """One round of everybody; who fails is not asked again."""
     by_name = {score.contestant.name: score for score in scores}
-    present = [score.contestant for score in scores if not score.failure]
-    for contestant, promise in turns(present, rounds):
+    for contestant, promise in turns([score.contestant for score in scores], number):
         score = by_name[contestant.name]
         if score.failure:
             continue
@@ -56,9 +74,6 @@ def compare(scores: Sequence[Score], size: Size, rounds: int) -> None:
             f"after {found.trip_ms:.2f} ms (99 %: {found.slow_trip_ms:.2f}), first job after {found.start:.2f} s",
             flush=True,
         )
-    left = [score for score in scores if not score.failure]
-    for score, found_idle in zip(left, idle([score.contestant for score in left]), strict=True):
-        score.idle = found_idle
 
 
 def _fail(score: Score, why: Exception) -> None:
@@ -85,14 +100,15 @@ def main() -> None:
     print(f"Machine: {machine}", flush=True)
     scores = prepare([one for one in CONTESTANTS if one.key in wanted], redis)
     others = Bystanders()
-    size, rounds = (QUICK, 1) if given.quick else (FULL, ROUNDS)
-    compare(scores, size, rounds)
+    rounds = compare(scores, ONE if given.quick else FULL)
+    rest([score for score in scores if not score.failure])
     command = " ".join(["python", "-m", "benchmarks.versus", *sys.argv[1:]])
     head = f"Machine: {machine}. Other programs used {others.share():.0%} of its processor time.\n\n"
-    text = f"{head}All of it: `{command}`; median of {rounds} rounds, beside it the smallest and the largest.\n\n"
-    print(text + tables(scores))
+    count = "one round" if rounds == 1 else f"median of {rounds} rounds, beside it the smallest and the largest"
+    text = f"{head}All of it: `{command}`; {count}.\n\n{tables(scores)}"
+    print(text)
     if given.write:
-        write_into(given.write, text + tables(scores), MARKS)
+        write_into(given.write, text, MARKS)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ FLASHQ: Final = Contestant(
     (),
     "flashq-server",
     ("flashq", "worker", "{app}:app"),
-    20_000,
+    15_000,
     "1 process, coroutine functions on its loop, uvloop; acknowledged after they ran",
     promises=("full", "relaxed", "memory"),
 )
@@ -73,7 +73,7 @@ FLASHQ_PLAIN: Final = Contestant(
     (),
     "flashq-server",
     ("flashq", "worker", "{app}:app"),
-    20_000,
+    15_000,
     "the same, plain functions in its threads",
     promises=("full", "relaxed", "memory"),
 )

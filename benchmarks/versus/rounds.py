@@ -31,6 +31,10 @@ T = TypeVar("T")
 PATIENCE_SECONDS: Final = 60
 """For any step of a round; each is meant to take some seconds."""
 
+ROUNDS: Final = 3
+ROUNDS_SECONDS: Final = 500
+"""How many, and how long they may take together: with what comes before and behind them it is under ten minutes."""
+
 ROUND_TRIPS: Final = 300
 SETTLE_SECONDS: Final = 3
 IDLE_SECONDS: Final = 20
@@ -71,16 +75,29 @@ class Idle:
     cpu: float
 
 
-def turns(contestants: Sequence[Contestant], rounds: int) -> Iterator[tuple[Contestant, Promise]]:
-    """Everybody once with each promise, round after round; each round starts with another one.
+def turns(contestants: Sequence[Contestant], number: int) -> Iterator[tuple[Contestant, Promise]]:
+    """Everybody once with each promise; each round starts with another one.
 
-    So a machine that changes its pace changes it for all, and nobody always comes behind the same one.
+    So a machine that changes its pace changes it for all, and nobody always comes first.
+
+    Args:
+        contestants: who plays.
+        number: of the round.
     """
-    for number in range(rounds):
-        at = number * len(contestants) // rounds
-        for contestant in (*contestants[at:], *contestants[:at]):
-            for promise in contestant.promises:
-                yield contestant, promise
+    at = number * len(contestants) // ROUNDS
+    for contestant in (*contestants[at:], *contestants[:at]):
+        for promise in contestant.promises:
+            yield contestant, promise
+
+
+def another(done: int, seconds: float) -> bool:
+    """Whether one more round will fit into the time.
+
+    Args:
+        done: rounds so far.
+        seconds: that they took.
+    """
+    return done < ROUNDS and (done == 0 or seconds * (done + 1) / done <= ROUNDS_SECONDS)
 
 
 def play(contestant: Contestant, promise: Promise, size: Size, *, pinned: bool = False) -> Round:
