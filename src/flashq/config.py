@@ -23,6 +23,7 @@ VARIABLES: Final[dict[str, str]] = {
     "DEFAULT_MAX_ATTEMPTS": "failed attempts until the dead letters, for jobs that do not say; 0 = no bound",
     "DEFAULT_BACKOFF": "ms before the first retry, for jobs that do not say",
     "LEASE": "ms that an attempt may be silent when neither its job nor its worker bounds it",
+    "WORKER_SILENCE": "ms without a heartbeat after which a worker is gone and its attempts fail",
     "MAX_MEMORY": "bytes for jobs; beyond it pushes are refused and everything else goes on",
     "LOOP": "auto, uvloop or asyncio",
     "LOG_LEVEL": "debug, info, warning or error",
@@ -41,7 +42,7 @@ class Config(Struct, frozen=True, kw_only=True):
         host, port, unix_socket: where to listen.
         data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
         auth_tokens: tokens of which a client must show one; empty: everybody is welcome.
-        default_max_attempts, default_backoff, lease, max_memory: see `flashq.engine.settings.Settings`.
+        default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
         loop: which event loop.
         log_level: how much is logged.
     """
@@ -56,6 +57,7 @@ class Config(Struct, frozen=True, kw_only=True):
     default_max_attempts: int = 3
     default_backoff: int = 1_000
     lease: int = 30 * 60 * 1_000
+    worker_silence: int = 30_000
     max_memory: int = 1024 * 1024 * 1024
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -85,6 +87,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         default_max_attempts=_number(source, "DEFAULT_MAX_ATTEMPTS", 3, 0, 2**32 - 1),
         default_backoff=_number(source, "DEFAULT_BACKOFF", 1_000, 0, MAX_DURATION_MS),
         lease=_number(source, "LEASE", 30 * 60 * 1_000, 1_000, MAX_DURATION_MS),
+        worker_silence=_number(source, "WORKER_SILENCE", 30_000, 100, MAX_DURATION_MS),
         max_memory=_number(source, "MAX_MEMORY", 1024**3, 1024**2, 2**53),
         loop=_word(source, "LOOP", "auto", ("auto", "uvloop", "asyncio")),  # type: ignore[arg-type]
         log_level=_word(source, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),  # type: ignore[arg-type]

@@ -57,6 +57,7 @@ CLOCK: Final = "flashq.server.clock"
 
 STEADY_CLOCK_TOO: Final[dict[str, str]] = {
     "flashq.client": "a caller's time limit is counted on the caller's side, where no server clock is",
+    "flashq.worker.beat": "a thread has no event loop whose clock it could ask",
     "flashq.cli": "shows how long a command took",
 }
 """Who else may read the steady clock, with the reason. Nobody else may read the wall clock."""

@@ -54,6 +54,8 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.contrib": ("flashq.contrib", "flashq.worker", "flashq.tasks", "flashq.client", "flashq", *WORDS),
     "flashq.worker": ("flashq.worker", "flashq.tasks", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
+    "flashq.cli.worker": ("flashq.cli", "flashq.worker", "flashq", *WORDS),
+    "flashq.cli.dev": ("flashq.cli", "flashq.worker", *WORDS),
     "flashq.cli": ("flashq.cli", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.__main__": ("flashq.cli",),
     "flashq.testing": (

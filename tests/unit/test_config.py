@@ -11,6 +11,7 @@ NUMBERS = {
     "DEFAULT_MAX_ATTEMPTS": (0, 2**32 - 1),
     "DEFAULT_BACKOFF": (0, 10 * 365 * 24 * 3600 * 1000),
     "LEASE": (1_000, 10 * 365 * 24 * 3600 * 1000),
+    "WORKER_SILENCE": (100, 10 * 365 * 24 * 3600 * 1000),
     "MAX_MEMORY": (1024 * 1024, 2**53),
 }
 WORDS = {

@@ -23,23 +23,26 @@ from flashq.cli.show import give_up_output
 from flashq.cli.watch import events, metrics, ping, stats, workers
 from flashq.errors import FlashQError
 
+_LONG: Final = ("serve", "worker", "dev")
+"""The verbs that run for long; each is the module of its name in `flashq.cli`."""
+
 _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {text}" for code, text in exits.LEGEND.items())
 
 
 class Program(Noun):
     """The whole command line.
 
-    ``serve`` is loaded only when it is asked for: it is the one verb that needs the server's packages, which a machine
-    with workers alone has not, and whose loading would cost every other verb as much time as its work.
+    The verbs that run for long are loaded only when they are asked for: ``serve`` needs the server's packages, which a
+    machine with workers alone has not, and loading them would cost every other verb as much time as its work.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's own signature
-        """The verbs, the server's first."""
-        return ["serve", *(name for name in self.commands)]
+        """The verbs, those that run for long first."""
+        return [*_LONG, *(name for name in self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its name."""
-        return _serve() if cmd_name == "serve" else super().get_command(ctx, cmd_name)
+        return _long(cmd_name) if cmd_name in _LONG else super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run a verb. Ctrl-C is told as everything else is; click would put an empty line before it."""
@@ -119,24 +122,24 @@ def program() -> None:
     """
 
 
-def _serve() -> click.Command:
+def _long(name: str) -> click.Command:
     try:
-        command: click.Command = import_module("flashq.cli.serve").serve
+        command: click.Command = getattr(import_module(f"flashq.cli.{name}"), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("flashq"):
             raise
-        return _missing(error.name)
+        return _missing(name, error.name)
     return command
 
 
-def _missing(package: str) -> click.Command:
-    """What stands in for ``serve`` where the server's packages are not installed."""
+def _missing(name: str, package: str) -> click.Command:
+    """What stands in for a verb where the packages that it needs are not installed."""
 
     def refuse(**_: object) -> None:
         raise Misconfigured(f"{package} is not installed: install flashq-server with its extra [server]")
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command("serve", callback=refuse, context_settings=settings, help="Run the server (not installed).")
+    return click.Command(name, callback=refuse, context_settings=settings, help="(not installed)")
 
 
 for _verb in (ping, push, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):

@@ -105,6 +105,11 @@ class AsyncFlashQ:
     def __repr__(self) -> str:
         return f"AsyncFlashQ({str(self._connection.address)!r})"
 
+    @property
+    def address(self) -> str:
+        """Where its server is, as a URL without the token."""
+        return str(self._connection.address)
+
     async def __aenter__(self) -> "AsyncFlashQ":
         await self.connect()
         return self

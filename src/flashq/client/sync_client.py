@@ -105,6 +105,11 @@ class FlashQ:
     def __repr__(self) -> str:
         return f"FlashQ({str(self._connection.address)!r})"
 
+    @property
+    def address(self) -> str:
+        """Where its server is, as a URL without the token."""
+        return str(self._connection.address)
+
     def __enter__(self) -> "FlashQ":
         self.connect()
         return self

@@ -179,6 +179,7 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
         default_max_attempts=config.default_max_attempts,
         default_backoff=config.default_backoff,
         lease=config.lease,
+        worker_silence=config.worker_silence,
         max_bytes=config.max_memory,
     )
     nonce = Nonces()

@@ -308,6 +308,14 @@ class App:
                 client = self._aclients[loop] = self._make_aclient()
         return client
 
+    def new_client(self) -> FlashQ:
+        """Another plain client of the same server, shared with nobody; whoever asks for it closes it."""
+        return self._make_client()
+
+    def new_aclient(self) -> AsyncFlashQ:
+        """Another async client of the same server, shared with nobody; whoever asks for it closes it."""
+        return self._make_aclient()
+
     def connect_with(
         self, client: Callable[[], FlashQ], aclient: Callable[[], AsyncFlashQ]
     ) -> tuple[Callable[[], FlashQ], Callable[[], AsyncFlashQ]]:

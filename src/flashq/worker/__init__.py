@@ -2,3 +2,7 @@
 
 Needs msgspec only, as the client does; uvloop is used where it is installed.
 """
+
+from flashq.worker.worker import Worker
+
+__all__ = ["Worker"]

@@ -17,7 +17,6 @@ import asyncio
 import faulthandler
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -25,7 +24,6 @@ import threading
 import traceback
 from contextlib import suppress
 from contextvars import copy_context
-from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Final, NoReturn
@@ -53,6 +51,7 @@ from flashq.worker.frames import (
     Up,
     frame,
 )
+from flashq.worker.memory import resident_mb
 from flashq.worker.target import BadTarget, load
 
 EXIT_BROKEN: Final = 1
@@ -250,16 +249,6 @@ def die() -> NoReturn:
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(EXIT_ORPHAN)
-
-
-def resident_mb() -> int:
-    """Memory that this process occupies, MiB. Where there is no ``/proc``: the most it ever did."""
-    try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-    except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
-        return most // (1024 * 1024 if sys.platform == "darwin" else 1024)
-    return pages * resource.getpagesize() // (1024 * 1024)
 
 
 def _plain(value: object) -> str | int | float | bool | None:

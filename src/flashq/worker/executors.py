@@ -42,6 +42,13 @@ class Executor(Protocol):
     server has given up and that still runs.
     """
 
+    async def open(self) -> None:
+        """Get ready, before the first job.
+
+        Raises:
+            FlashQError: no job can be run here; the text says why.
+        """
+
     def start(self, record: JobRecord) -> None:
         """Begin a job. Returns at once; never called for more jobs at once than the executor's concurrency."""
 

@@ -1,7 +1,6 @@
 """A child process by itself: what it does without a worker, and what it says that only a child can get wrong."""
 
 import logging
-import os
 import queue
 import signal
 import socket
@@ -20,7 +19,7 @@ from tests.tidy.source import ROOT
 from flashq.client.results import JobRecord
 from flashq.tasks.outcome import Done
 from flashq.worker import child
-from flashq.worker.child import LogMouth, Mouth, MouthLink, resident_mb
+from flashq.worker.child import LogMouth, Mouth, MouthLink
 from flashq.worker.frames import Broken, Ended, Frames, Heartbeat, Logged, Progress, Ready, Run, Stop, Up, frame
 
 SOON = 20
@@ -124,21 +123,6 @@ def test_the_worker_dies_in_the_middle_of_a_job(task: str, tmp_path: Path) -> No
             while Path(f"/proc/{started}").exists() and " Z " not in Path(f"/proc/{started}/stat").read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-
-
-def test_memory_of_this_process() -> None:
-    """What is resident is at least what was written to, and not a page count by mistake."""
-    before = resident_mb()
-    hoard = bytearray(os.urandom(1)) * (64 * 1024 * 1024)
-    assert 60 <= resident_mb() - before <= 80
-    del hoard
-
-
-def test_memory_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere the most that was ever resident counts, in the same unit."""
-    now = resident_mb()
-    monkeypatch.setattr(child, "Path", lambda name: Path("/nowhere"))
-    assert now * 0.8 <= resident_mb() < now * 20
 
 
 class Ear:
