@@ -15,7 +15,8 @@ OK = {"ok": True}
 TOKENS = ("first-secret-of-two", "zweites-geheimnis-ü")
 
 MEMBERS: dict[str, object] = {
-    "queue": "q", "data": 0, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [], "progress": 1, "job_id": "x",
+    "queue": "q", "queues": ["q"], "data": 0, "jobs": [{"queue": "q", "data": 0}], "count": 1,
+    "timeout": 0, "id": 1, "ids": [], "progress": 1, "job_id": "x",
     "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
 }  # fmt: skip
 """Enough members for every command; those that are too many are ignored."""
