@@ -1,6 +1,6 @@
-"""``python -m benchmarks``: all questions, one after the other; about five minutes."""
+"""``python -m benchmarks``: all questions, one after the other; about eight minutes."""
 
-from benchmarks import hot_path, latency, memory, recovery, scaling, throughput
+from benchmarks import hot_path, latency, memory, recovery, scaling, throughput, worker
 from benchmarks.report import main
 
 main(
@@ -11,6 +11,7 @@ main(
         "benchmarks.memory": memory.run,
         "benchmarks.recovery": recovery.run,
         "benchmarks.scaling": scaling.run,
+        "benchmarks.worker": worker.run,
     },
     "benchmarks",
 )
