@@ -21,10 +21,15 @@ from flashq.model import EndedAttempt
 log = logging.getLogger("flashq.worker")
 
 BEAT_MS: Final = 5_000
-"""How long a beat is parked: a sixth of the silence after which the server gives a worker up."""
+"""How long a beat is parked: a sixth of the silence after which the server gives a worker up. A server with a shorter
+silence parks it for a third of that."""
 
 RETRY_MS: Final = 1_000
 """The wait after a beat that failed, and after one that found the worker unknown, until it has said hello again."""
+
+PROMPT_MS: Final = 20
+"""An answer that comes sooner and says nothing was not parked; then the next beat waits as after a failure, since a
+server that parks none must not be flooded."""
 
 MAX_MISSES: Final = 2
 """Beats in a row that find the worker unknown until that is believed. After a restart of the server this connection may
@@ -69,16 +74,13 @@ class Beat:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            began = time.monotonic()
             pause_ms = self._beat_once()
-            if pause_ms is None:
-                # The answer came at once and says nothing: a server that does not park beats must not be flooded.
-                pause_ms = BEAT_MS - (time.monotonic() - began) * 1_000
-            if pause_ms > 0:
+            if pause_ms:
                 self._stopping.wait(pause_ms / 1_000)
 
-    def _beat_once(self) -> float | None:
-        """One beat; gives the wait before the next one, None for what is left of the beat's own time."""
+    def _beat_once(self) -> int:
+        """One beat; gives the wait before the next one in ms."""
+        began = time.monotonic()
         try:
             ended = self._client.beat(self._worker, wait=BEAT_MS)
         except NotFound:
@@ -101,4 +103,4 @@ class Beat:
         if ended:
             self._ended(ended)
             return 0
-        return None
+        return RETRY_MS if (time.monotonic() - began) * 1_000 < PROMPT_MS else 0

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 
 from flashq.client import AsyncFlashQ
 from flashq.client.results import JobRecord
-from flashq.errors import BadRequest, CallTimeout, ConnectionLost, FlashQError
+from flashq.errors import BadRequest, CallTimeout, ConnectionLost, FlashQError, NotFound
 from flashq.model import EndedAttempt
 from flashq.protocol.limits import MAX_WORKER_QUEUES
 from flashq.tasks import App
@@ -144,8 +144,11 @@ class Worker:
             pulling, telling = self.app.new_aclient(), self.app.new_aclient()
             clients.push_async_callback(pulling.close)
             clients.push_async_callback(telling.close)
-            if await self._unless_stopped(self._greet(pulling, telling)):
-                await self._work(pulling, telling)
+            try:
+                if await self._unless_stopped(self._greet(pulling, telling)):
+                    await self._work(pulling, telling)
+            finally:
+                await self._bye(telling)
         if self._broken is not None:
             raise FlashQError(self._broken)
 
@@ -216,7 +219,7 @@ class Worker:
                 await self._until_stopped(self._fetch.start())
         finally:
             watching.cancel()
-            await self._leave(telling)
+            await self._leave()
 
     def _build(self, pulling: AsyncFlashQ, telling: AsyncFlashQ) -> None:
         """Make the parts and tell each of the next."""
@@ -314,7 +317,7 @@ class Worker:
 
     # --- stop ---
 
-    async def _leave(self, telling: AsyncFlashQ) -> None:
+    async def _leave(self) -> None:
         log.info("stopping: %d jobs run", self._roster.running)
         self._roster.close()  # first: what the parked pull still brings must not begin
         await self._fetch.stop(CUT_S)
@@ -325,11 +328,16 @@ class Worker:
         untold = await self._acks.flush(FLUSH_S)
         if untold:
             log.warning("the server was not told of %d outcomes: their jobs will run again", untold)
+        log.info("stopped: %d jobs ended here", self._roster.ended)
+
+    async def _bye(self, telling: AsyncFlashQ) -> None:
+        """Say goodbye, also if a stop came in the middle of the hello: nobody knows whether the server heard it."""
         try:
             await telling.with_options(call_timeout_ms=BYE_MS).bye(self.name)
+        except NotFound:
+            log.debug("the server did not know this worker")
         except FlashQError as error:
             log.warning("could not say goodbye, the server will miss this worker later: %s", error)
-        log.info("stopped: %d jobs ended here", self._roster.ended)
 
     async def _stop_executor(self) -> list[JobRecord]:
         """Let what runs come to its end, until it takes too long or somebody is in a hurry."""

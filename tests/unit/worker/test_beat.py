@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import pytest
 from tests.fakes.line_server import HANG_UP, OK, SILENCE, LineServer, Request, line
@@ -13,7 +13,7 @@ from tests.unit.worker.jobs import SOON
 from flashq import FlashQ
 from flashq.model import EndedAttempt
 from flashq.worker import beat as module
-from flashq.worker.beat import BEAT_MS, MAX_MISSES, Beat
+from flashq.worker.beat import BEAT_MS, MAX_MISSES, PROMPT_MS, Beat
 
 UNKNOWN = line(ok=False, error="Worker not found", code="not_found")
 
@@ -51,13 +51,21 @@ def test_ended_attempts_are_reported_at_once() -> None:
         assert [server.next_request() for _ in range(2)] == [{"cmd": "BEAT", "worker": "w", "wait": BEAT_MS}] * 2
 
 
-def test_a_server_that_does_not_park_is_not_flooded() -> None:
-    """An answer that comes at once and says nothing is followed by the rest of the pause."""
-    with beating(lambda _: OK) as (_, server, _):
+def test_a_server_that_does_not_park_is_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes at once and says nothing is followed by a pause; one that was parked is not."""
+    monkeypatch.setattr(module, "RETRY_MS", 60_000)
+    parked = threading.Event()
+
+    def answer(request: Request) -> bytes:
+        if len(server.requests) == 1:
+            parked.wait(2 * PROMPT_MS / 1_000)
+        return OK
+
+    with beating(answer) as (_, server, _):
         server.next_request()
-        for _ in range(3):
-            assert len(server.requests) == 1
-            threading.Event().wait(0.02)
+        server.next_request()
+        with pytest.raises(Empty):
+            server.next_request(0.1)
 
 
 def test_unknown_only_when_it_was_said_twice() -> None:

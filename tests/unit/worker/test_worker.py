@@ -181,6 +181,19 @@ async def test_a_worker_waits_for_its_server(caplog: pytest.LogCaptureFixture) -
         assert len(heard(server, "HELLO")) == 3
 
 
+async def test_a_stop_in_the_middle_of_the_hello() -> None:
+    """The server may have heard it, so it hears a goodbye too, and need not miss the worker."""
+
+    def slow(request: Request) -> bytes | None:
+        return SILENCE if request["cmd"] == "HELLO" else OK
+
+    async with working(slow) as (worker, task, server):
+        await until(lambda: heard(server, "HELLO"))
+        worker.stop()
+        await asyncio.wait_for(task, 5)
+        assert [request["cmd"] for request in server.requests] == ["HELLO", "BYE"]
+
+
 async def test_a_stop_while_there_is_no_server() -> None:
     """A worker that never reached its server leaves without a word."""
     app = make_app()
@@ -212,7 +225,6 @@ async def test_a_worker_that_was_given_up_begins_anew(monkeypatch: pytest.Monkey
             return unknown.pop()
         return line(ok=True, ended=[]) if request["cmd"] == "BEAT" else server_of(request)
 
-    monkeypatch.setattr(beat, "BEAT_MS", 5)
     async with working(forgetful, make_app(begun)) as (_, _, server):
         await until(lambda: len(heard(server, "HELLO")) == 2)
         await until(lambda: heard(server, "RELEASE"))
@@ -230,7 +242,7 @@ async def test_ended_attempts_reach_the_code(monkeypatch: pytest.MonkeyPatch) ->
             return server_of(request)
         return ended.pop() if ended and begun.is_set() else SILENCE if begun.is_set() else line(ok=True)
 
-    monkeypatch.setattr(beat, "BEAT_MS", 5)
+    monkeypatch.setattr(beat, "RETRY_MS", 5)
     async with working(answer, make_app(begun)) as (worker, _, server):
         await begun.wait()
         await until(lambda: worker._roster.running == 0)
