@@ -64,7 +64,7 @@ async def test_a_chain_hands_results_on(server: ServerProcess) -> None:
 
 
 async def test_a_chord_survives_the_death_of_all(server: ServerProcess) -> None:
-    """Half of the members run, the worker leaves and the server is killed; afterwards all results are there, in order."""
+    """Half of the members run, the worker leaves, the server is killed; afterwards all results are there, in order."""
     app = app_of(server)
     half, gate = asyncio.Event(), asyncio.Event()
     ran: list[int] = []
