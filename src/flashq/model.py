@@ -129,7 +129,7 @@ class QueueView(Struct, gc=False):
 
 
 class CronView(Struct, gc=False):
-    """A schedule in a listing: CRON of the wire contract. Times are ms since the Unix epoch."""
+    """A schedule in a listing: CRON of the wire contract. Times are ms since the Unix epoch, durations ms."""
 
     name: str
     queue: str
@@ -139,6 +139,12 @@ class CronView(Struct, gc=False):
     timezone: str
     next_run: int
     last_run: int | None
+    timeout: int | None = None
+    ttl: int | None = None
+    backoff: int | None = None
+    max_attempts: int | None = None
+    unique_key: str | None = None
+    tags: list[str] = []
 
 
 class WorkerView(Struct, gc=False):

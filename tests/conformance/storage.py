@@ -241,7 +241,11 @@ class History:
 
     def do_cron(self, a: int, b: int, text: str) -> None:
         """A schedule is set."""
-        self.note(CronSet(CronRow(f"c{a % 3}", "q", b'{"t":"\xc3\xa4"}', "@daily", b, "UTC", self.clock, a)))
+        row = CronRow(f"c{a % 3}", "q", b'{"t":"\xc3\xa4"}', "@daily", b, "UTC", self.clock, a)
+        if b % 2:
+            row.timeout, row.ttl, row.backoff, row.max_attempts, row.unique_key = a, None, 0, b, text
+            row.tags = [[], None, [text, "red"]][a % 3]
+        self.note(CronSet(row))
 
     def do_uncron(self, a: int, b: int, text: str) -> None:
         """A schedule is deleted, or one that is not there."""

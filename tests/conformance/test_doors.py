@@ -916,9 +916,13 @@ def test_cron(door: Door, client: LineClient) -> None:
     assert cron.pop("next_run") > now_ms()
     assert cron == {
         "name": name, "queue": door.queue, "data": None, "schedule": "0 0 4 * * *", "priority": 0,
-        "timezone": "UTC", "last_run": None,
+        "timezone": "UTC", "last_run": None, "timeout": None, "ttl": None, "backoff": None, "max_attempts": None,
+        "unique_key": None, "tags": [],
     }  # fmt: skip
-    said = {"queue": door.queue, "schedule": "*/7 * * * MON-FRI", "data": [1.50], "priority": 3}
+    said = {
+        "queue": door.queue, "schedule": "*/7 * * * MON-FRI", "data": [1.50], "priority": 3, "timeout": 5, "ttl": 6,
+        "backoff": 0, "max_attempts": 8, "unique_key": "k", "tags": ["a", "b"],
+    }  # fmt: skip
     client.ok("CRON", name=name, timezone="Europe/Berlin", **said)
     (cron,) = crons_named(client, name)
     assert {key: cron[key] for key in said} == said
@@ -936,6 +940,20 @@ def test_cron_fires(door: Door, client: LineClient) -> None:
     client.ok("CRONDELETE", name=name)
     assert (job["data"], job["priority"]) == ({"tick": True}, 2)
     assert job["created_at"] % 1_000 < 500
+
+
+def test_cron_gives_its_jobs_what_it_was_set_with(door: Door, client: LineClient) -> None:
+    """All members arrive with the job, and while that one lives nothing more is pushed."""
+    name = door.name("cron")
+    given = {"timeout": 50_000, "ttl": 60_000, "backoff": 7, "max_attempts": 8, "unique_key": "k", "tags": ["t"]}
+    client.ok("CRON", name=name, queue=door.queue, schedule="*/1", **given)
+    job = client.ok("PULL", queue=door.queue, timeout=3_000)["job"]
+    assert {member: job[member] for member in given} == given
+    assert client.ok("PULL", queue=door.queue, timeout=1_100)["job"] is None
+    client.ok("ACK", id=job["id"])
+    again = client.ok("PULL", queue=door.queue, timeout=3_000)["job"]
+    client.ok("CRONDELETE", name=name)
+    assert again["id"] > job["id"]
 
 
 LONG_SCHEDULE = "0" * 257
@@ -1308,6 +1326,12 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("CRON", wrong({"name": "n", "queue": "q", "schedule": "* * * * *"}, "schedule", TEXTS_WRONG)),
     ("CRON", wrong({"name": "n", "queue": "q", "schedule": "* * * * *"}, "name", [*TEXTS_WRONG, "", "n" * 257])),
     ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", "priority": v} for v in (None, 1.0, "1", 2**31)]),
+    *(
+        ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", name: v} for v in (1.5, "1", -1, 2**64, [])])
+        for name in ("timeout", "ttl", "backoff", "max_attempts")
+    ),
+    ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", "unique_key": v} for v in (1, [], "k" * 257)]),
+    ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", "tags": v} for v in ("a", [1], ["t"] * 101)]),
     ("CRONDELETE", wrong({"name": "n"}, "name", TEXTS_WRONG)),
     ("RATELIMIT", wrong({"queue": "q", "limit": 1}, "limit", [*NUMBERS_WRONG, 2**32])),
     ("SETCONCURRENCY", wrong({"queue": "q", "limit": 1}, "limit", [*NUMBERS_WRONG, 2**32])),

@@ -474,6 +474,9 @@ def test_cron(said: Said, told: Told, queue: str) -> None:
     found = next(one for one in told("cron", "list") if one["name"] == queue)
     assert (found["schedule"], found["timezone"], found["priority"]) == ("0 3 * * *", "Europe/Rome", 0)
     assert re.search(rf"^{queue} +{queue} +0 3 \* \* \* +Europe/Rome", said("cron", "list"), re.MULTILINE)
+    told("cron", "set", queue, queue, "0 3 * * *", "--ttl", 5, "--unique-key", "k", "--tag", "a", "--tag", "b")
+    found = next(one for one in told("cron", "list") if one["name"] == queue)
+    assert (found["ttl"], found["timeout"], found["unique_key"], found["tags"]) == (5, None, "k", ["a", "b"])
     assert said("cron", "delete", queue) == f"{queue} removed\n"
 
 

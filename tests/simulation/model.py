@@ -216,6 +216,7 @@ class Cron(Struct, gc=False):
     timezone: str
     next_run: int
     last_run: int
+    spec: JobSpec
 
 
 class Model:
@@ -621,7 +622,10 @@ class Model:
         last_run = old.last_run if old else 0
         next_run = _next_after(r.schedule, max(now.wall, last_run))
         zone = r.timezone or "UTC"
-        self.crons[r.name] = Cron(r.name, r.queue, bytes(r.data), r.schedule, r.priority, zone, next_run, last_run)
+        members = ("priority", "timeout", "ttl", "backoff", "max_attempts", "unique_key", "tags")
+        spec = JobSpec(data=r.data, **{name: getattr(r, name) for name in members})
+        data = bytes(r.data)
+        self.crons[r.name] = Cron(r.name, r.queue, data, r.schedule, r.priority, zone, next_run, last_run, spec)
         return OK
 
     def _delete_cron(self, r: requests.CronDelete, *_: Any) -> replies.Reply:
@@ -634,7 +638,22 @@ class Model:
 
     def _cron_views(self) -> list[CronView]:
         return [
-            CronView(c.name, c.queue, Raw(c.data), c.schedule, c.priority, c.timezone, c.next_run, c.last_run or None)
+            CronView(
+                c.name,
+                c.queue,
+                Raw(c.data),
+                c.schedule,
+                c.priority,
+                c.timezone,
+                c.next_run,
+                c.last_run or None,
+                c.spec.timeout,
+                c.spec.ttl,
+                c.spec.backoff,
+                c.spec.max_attempts,
+                c.spec.unique_key,
+                c.spec.tags or [],
+            )
             for _, c in sorted(self.crons.items())
         ]
 
@@ -858,7 +877,7 @@ class Model:
             self._check_room([cron.data])
         except Refused:
             return  # this instant is skipped
-        self._admit(q, JobSpec(data=Raw(), priority=cron.priority), cron.data, now, None)
+        self._admit(q, cron.spec, cron.data, now, None)
         self._feed(q, now)
 
     def next_due(self, now: Instant) -> int | None:

@@ -444,16 +444,21 @@ class Workload:
 
     def _cron(self) -> None:
         schedule = self._one_of((*SCHEDULES, "*/x"))
-        name = f"cron-{self._below(3)}"
-        self._call(
-            r.Cron(
-                name=name,
-                queue=self._queue(),
-                schedule=schedule,
-                data=self._one_of(_PAYLOADS),
-                priority=self._one_of(self.plan.priorities),
-            )
+        plan, one_of = self.plan, self._one_of
+        request = r.Cron(name=f"cron-{self._below(3)}", queue=self._queue(), schedule=schedule, data=one_of(_PAYLOADS))
+        request.priority, request.timeout, request.tags = (
+            one_of(plan.priorities),
+            one_of(plan.timeouts),
+            one_of(plan.tags),
         )
+        request.ttl, request.backoff, request.max_attempts = (
+            one_of(plan.ttls),
+            one_of(plan.backoffs),
+            one_of(plan.attempts),
+        )
+        if plan.keys and self._next() < 0.4:
+            request.unique_key = f"k{self._below(plan.keys)}"
+        self._call(request)
 
     def _cron_delete(self) -> None:
         self._call(r.CronDelete(name=f"cron-{self._below(4)}"))

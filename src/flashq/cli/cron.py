@@ -1,6 +1,6 @@
 """``flashq cron ...``: jobs that are pushed on a schedule."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 from msgspec import Raw
@@ -8,6 +8,9 @@ from msgspec import Raw
 from flashq.cli.payloads import Json
 from flashq.cli.reach import Noun, Wishes
 from flashq.cli.show import Column, moment
+from flashq.protocol.limits import MAX_DURATION_MS
+
+_MS: Final = click.IntRange(0, MAX_DURATION_MS)
 
 _COLUMNS: Final[tuple[Column, ...]] = (
     ("name", lambda one: one.name),
@@ -37,9 +40,21 @@ def cron() -> None:
 @click.argument("data", type=Json(), required=False)
 @click.option("--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Of its jobs; 0 unless said.")
 @click.option("--timezone", help="In which SCHEDULE is read, as Europe/Rome; UTC unless said.")
+@click.option("--timeout", type=_MS, help="ms that one attempt of a job may run.")
+@click.option("--ttl", type=_MS, help="ms after which a job disappears if it has not finished.")
+@click.option("--max-attempts", type=click.IntRange(0, 2**32 - 1), help="Failed attempts until the dead letters.")
+@click.option("--backoff", type=_MS, help="ms before the first retry, doubled each time; 0 = at once.")
+@click.option("--unique-key", help="Push nothing while the job of a former run lives.")
+@click.option("--tag", "tags", multiple=True, help="A word for people.")
 @click.pass_obj
 def set_(
-    wishes: Wishes, name: str, queue: str, schedule: str, data: Raw | None, priority: int, timezone: str | None
+    wishes: Wishes,
+    /,
+    name: str,
+    queue: str,
+    schedule: str,
+    data: Raw | None,
+    **options: Any,  # noqa: ANN401  # the members of CRON, by name
 ) -> None:
     r"""Push DATA to QUEUE whenever SCHEDULE says so. The same NAME again replaces it.
 
@@ -49,9 +64,11 @@ def set_(
     Examples:
       flashq cron set pulse health '*/30'
       flashq cron set nightly reports '0 3 * * MON-FRI' '{"kind": "daily"}' --timezone Europe/Rome
+      flashq cron set sync mirror '*/60' --unique-key sync --timeout 300000
     """
+    options["tags"] = options["tags"] or None
     with wishes.client() as q:
-        q.set_cron(name, queue, schedule, data, priority=priority, timezone=timezone)
+        q.set_cron(name, queue, schedule, data, **options)
         following = next((one.next_run for one in q.crons() if one.name == name), None)
     wishes.show.done(f"{name} runs next at {moment(following)}", name=name, next_run=following)
 

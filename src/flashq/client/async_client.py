@@ -516,6 +516,12 @@ class AsyncFlashQ:
         *,
         priority: int = 0,
         timezone: str | None = None,
+        timeout: int | None = None,
+        ttl: int | None = None,
+        backoff: int | None = None,
+        max_attempts: int | None = None,
+        unique_key: str | None = None,
+        tags: Sequence[str] | None = None,
     ) -> None:
         """Push a job whenever a schedule says so; the same name replaces.
 
@@ -526,11 +532,31 @@ class AsyncFlashQ:
             data: the payload of its jobs.
             priority: of its jobs.
             timezone: in which the schedule is read, as ``Europe/Rome``; None: UTC.
+            timeout: of its jobs, as all that follows: ms that one attempt may run.
+            ttl: ms after which a job disappears if it has not finished.
+            backoff: ms before the first retry, doubled each time; None = the server's default.
+            max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
+            unique_key: nothing is pushed as long as the job of a former firing lives.
+            tags: words for people.
 
         Raises:
             BadRequest: the schedule or the time zone cannot be read.
         """
-        await self._do(calls.set_cron(name, queue, schedule, data, priority=priority, timezone=timezone))
+        call = calls.set_cron(
+            name,
+            queue,
+            schedule,
+            data,
+            priority=priority,
+            timezone=timezone,
+            timeout=timeout,
+            ttl=ttl,
+            backoff=backoff,
+            max_attempts=max_attempts,
+            unique_key=unique_key,
+            tags=tags,
+        )
+        await self._do(call)
 
     async def delete_cron(self, name: str) -> None:
         """Remove a schedule.

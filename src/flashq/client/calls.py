@@ -450,7 +450,19 @@ def clear_concurrency(queue: str) -> Call[None]:
 
 
 def set_cron(
-    name: str, queue: str, schedule: str, data: object = None, *, priority: int = 0, timezone: str | None = None
+    name: str,
+    queue: str,
+    schedule: str,
+    data: object = None,
+    *,
+    priority: int = 0,
+    timezone: str | None = None,
+    timeout: int | None = None,
+    ttl: int | None = None,
+    backoff: int | None = None,
+    max_attempts: int | None = None,
+    unique_key: str | None = None,
+    tags: Sequence[str] | None = None,
 ) -> Call[None]:
     """CRON: set a schedule; the same name replaces."""
     request = encoding.Cron(
@@ -460,6 +472,12 @@ def set_cron(
         data=Raw(b"null") if data is None else data,
         priority=priority,
         timezone=timezone,
+        timeout=timeout,
+        ttl=ttl,
+        backoff=backoff,
+        max_attempts=max_attempts,
+        unique_key=unique_key,
+        tags=None if tags is None else list(tags),
     )
     return Call(request, read_ok, True)
 

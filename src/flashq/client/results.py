@@ -159,6 +159,8 @@ class Cron(Struct):
         timezone: in which the expression is read.
         next_run: when it fires next.
         last_run: when it fired last; None if it never did.
+        timeout, ttl, backoff, max_attempts, unique_key: of its jobs; None = not said.
+        tags: of its jobs.
     """
 
     name: str
@@ -169,6 +171,12 @@ class Cron(Struct):
     timezone: str
     next_run: int
     last_run: int | None
+    timeout: int | None = None
+    ttl: int | None = None
+    backoff: int | None = None
+    max_attempts: int | None = None
+    unique_key: str | None = None
+    tags: list[str] = field(default_factory=list)
 
 
 class PushedIds(list[int]):

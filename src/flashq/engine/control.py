@@ -1,10 +1,8 @@
 """What operators and running workers ask for: brakes, dead letters, progress, schedules, signs of life."""
 
-from msgspec import Raw
-
 from flashq.engine.beats import Beats
 from flashq.engine.clocks import Clocks, expires_at
-from flashq.engine.cron import Crons
+from flashq.engine.cron import NOTHING, Crons, job_of
 from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.intake import Intake
@@ -225,10 +223,18 @@ class Control:
     # --- schedules ---
 
     def set_cron(
-        self, name: str, queue: str, data: bytes, schedule: str, priority: int, timezone: str, now: Instant
+        self,
+        name: str,
+        queue: str,
+        data: bytes,
+        schedule: str,
+        priority: int,
+        timezone: str,
+        now: Instant,
+        given: JobSpec = NOTHING,
     ) -> None:
-        """Set or replace a schedule; the errors are those of `Crons.set`."""
-        row = self._crons.set(name, queue, data, schedule, priority, timezone, now.wall)
+        """Set or replace a schedule; arguments and errors are those of `Crons.set`."""
+        row = self._crons.set(name, queue, data, schedule, priority, timezone, now.wall, given)
         self._outbox.record(CronSet(row))
         self._clocks.alarm.rung = True
 
@@ -245,12 +251,12 @@ class Control:
     def fire_crons(self, now: Instant, most: int) -> None:
         """Push the jobs of the schedules that are due, up to ``most``.
 
-        When there is no room for a job its instant is skipped and the schedule goes on; `missed_crons` counts it.
+        When there is no room for a job its instant is skipped and the schedule goes on; `missed_crons` counts it. One
+        is skipped, too, while a live job holds the schedule's unique key: that is what the key is for.
         """
         for row in self._crons.due(now.wall, most):
-            spec = JobSpec(data=Raw(), priority=row.priority)
             try:
-                self._intake.push(self._queues.make(row.queue), spec, row.data, now)
+                self._intake.push(self._queues.make(row.queue), job_of(row), row.data, now)
             except (Overloaded, LimitReached):
                 self.missed_crons += 1
             self._outbox.record(CronSet(row) if row.next_run else CronDeleted(row.name))

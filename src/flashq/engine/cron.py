@@ -5,13 +5,36 @@ crash can neither lose a firing nor repeat one. Instants that were missed make o
 """
 
 from heapq import heapify, heappop, heappush
+from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct, structs
 
 from flashq.engine.cronexpr import Schedule, parse
 from flashq.engine.records import CronRow
 from flashq.errors import BadRequest, LimitReached
+from flashq.model import JobSpec
 from flashq.protocol.limits import MAX_CRON_BYTES, MAX_CRONS
+
+NOTHING: Final = JobSpec(data=Raw())
+"""A schedule that says no more about its jobs than their payload and priority."""
+
+
+def job_of(row: CronRow) -> JobSpec:
+    """What a firing of this schedule pushes; its payload is the row's."""
+    return JobSpec(
+        data=Raw(),
+        priority=row.priority,
+        timeout=row.timeout,
+        ttl=row.ttl,
+        backoff=row.backoff,
+        max_attempts=row.max_attempts,
+        unique_key=row.unique_key,
+        tags=row.tags,
+    )
+
+
+def _size(data: bytes, tags: list[str] | None) -> int:
+    return len(data) + sum(len(tag.encode()) for tag in tags or ())
 
 
 class _Cron(Struct):
@@ -28,8 +51,28 @@ class Crons:
         self._by_name: dict[str, _Cron] = {}
         self._heap: list[tuple[int, str]] = []  # an entry is stale unless it is its schedule's next_run
 
-    def set(self, name: str, queue: str, data: bytes, schedule: str, priority: int, timezone: str, now: int) -> CronRow:
+    def set(
+        self,
+        name: str,
+        queue: str,
+        data: bytes,
+        schedule: str,
+        priority: int,
+        timezone: str,
+        now: int,
+        given: JobSpec = NOTHING,
+    ) -> CronRow:
         """Set or replace a schedule. What it fired before is kept, so that no instant fires twice.
+
+        Args:
+            name: of the schedule.
+            queue: where its jobs go.
+            data: payload of its jobs.
+            schedule: the expression.
+            priority: of its jobs.
+            timezone: in which the expression is read.
+            now: wall ms.
+            given: what else its jobs are given: timeout, ttl, backoff, max_attempts, unique_key, tags.
 
         Raises:
             BadRequest: the expression or the zone is wrong, or it would never fire.
@@ -39,16 +82,18 @@ class Crons:
         old = self._by_name.get(name)
         if old is None and len(self._by_name) >= MAX_CRONS:
             raise LimitReached(f"Too many crons (max {MAX_CRONS})")
-        held = sum(len(cron.row.data) for cron in self._by_name.values()) - (len(old.row.data) if old else 0)
-        if held + len(data) > MAX_CRON_BYTES:
-            raise LimitReached(
-                f"The payloads of all crons are too large ({held + len(data)} bytes, max {MAX_CRON_BYTES})"
-            )
+        held = sum(_size(cron.row.data, cron.row.tags) for other, cron in self._by_name.items() if other != name)
+        size = held + _size(data, given.tags)
+        if size > MAX_CRON_BYTES:
+            raise LimitReached(f"The payloads of all crons are too large ({size} bytes, max {MAX_CRON_BYTES})")
         last_run = old.row.last_run if old else 0
         next_run = parsed.next_after(max(now, last_run))
         if next_run is None:
             raise BadRequest(f"Invalid cron expression '{schedule}': it never fires")
-        row = CronRow(name, queue, data, schedule, priority, timezone, next_run, last_run)
+        row = CronRow(
+            name, queue, data, schedule, priority, timezone, next_run, last_run, given.timeout, given.ttl,
+            given.backoff, given.max_attempts, given.unique_key, given.tags,
+        )  # fmt: skip
         self.put(row, parsed)
         return row
 
@@ -84,10 +129,7 @@ class Crons:
         while len(fired) < most and (instant := self.next_due()) is not None and instant <= now:
             cron = self._by_name[heappop(self._heap)[1]]
             following = cron.schedule.next_after(max(instant, now))
-            old = cron.row
-            row = CronRow(
-                old.name, old.queue, old.data, old.schedule, old.priority, old.timezone, following or 0, instant
-            )
+            row = structs.replace(cron.row, next_run=following or 0, last_run=instant)
             fired.append(row)
             if following is None:  # a schedule that has come to its end
                 del self._by_name[row.name]

@@ -146,6 +146,12 @@ class Lookup:
                 row.timezone,
                 row.next_run,
                 row.last_run or None,
+                row.timeout,
+                row.ttl,
+                row.backoff,
+                row.max_attempts,
+                row.unique_key,
+                row.tags or [],
             )
             for row in self._crons.rows()
         ]

@@ -92,7 +92,10 @@ class QueueRow(Struct, array_like=True, gc=False):
 
 
 class CronRow(Struct, array_like=True, gc=False):
-    """A schedule. ``last_run`` is the newest instant that fired (0 = none), ``next_run`` the next one."""
+    """A schedule. ``last_run`` is the newest instant that fired (0 = none), ``next_run`` the next one.
+
+    What stands behind these is given to each of its jobs, as in `flashq.model.JobSpec`; None = not said.
+    """
 
     name: str
     queue: str
@@ -102,6 +105,12 @@ class CronRow(Struct, array_like=True, gc=False):
     timezone: str
     next_run: int
     last_run: int
+    timeout: int | None = None
+    ttl: int | None = None
+    backoff: int | None = None
+    max_attempts: int | None = None
+    unique_key: str | None = None
+    tags: list[str] | None = None
 
 
 class Pushed(Struct, array_like=True, tag=1, gc=False):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
-from flashq.protocol.limits import MAX_PULL_QUEUES, MAX_WORKER_QUEUES
+from flashq.protocol.limits import MAX_PULL_QUEUES, MAX_TAGS, MAX_WORKER_QUEUES
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
@@ -208,6 +208,12 @@ class Cron(Request, tag="CRON", kw_only=True, gc=False):
     data: Raw = Raw(b"null")
     priority: Priority = 0
     timezone: Key | None = None
+    timeout: Duration | None = None
+    ttl: Duration | None = None
+    backoff: Duration | None = None
+    max_attempts: U32 | None = None
+    unique_key: Key | None = None
+    tags: Annotated[list[Key], Meta(max_length=MAX_TAGS)] | None = None
 
 
 class CronDelete(Request, tag="CRONDELETE", kw_only=True, gc=False):

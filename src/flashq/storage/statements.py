@@ -107,7 +107,7 @@ OVERFILL: Final = "UPDATE jobs SET excess = ? WHERE id = ?"
 DELETE_INPUTS: Final = "DELETE FROM inputs WHERE child IN (SELECT value FROM json_each(?))"
 DELETE_JOBS: Final = "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 ADD_DROPPED: Final = "INSERT OR REPLACE INTO dropped SELECT ? + key, value FROM json_each(?)"
-SET_CRON: Final = "INSERT OR REPLACE INTO crons VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?)"
+SET_CRON: Final = "INSERT OR REPLACE INTO crons VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # `done > 0` is what lets SQLite use the index of completed jobs.
 FORGET_SOME: Final = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE done > 0 AND done < ? LIMIT ?)"
 FORGET_RESULTS: Final = "UPDATE jobs SET result = NULL WHERE done > 0 AND done >= ? AND done < ? AND result IS NOT NULL"

@@ -220,7 +220,8 @@ class Tables:
             if cron is None:
                 self._db.execute("DELETE FROM crons WHERE name = ?", (name,))
             else:
-                self._db.execute(sql.SET_CRON, structs.astuple(cron))
+                *members, tags = structs.astuple(cron)
+                self._db.execute(sql.SET_CRON, (*members, None if tags is None else _json(tags)))
         self._db.execute("DELETE FROM dropped WHERE number <= ?", (meta.dropped - KEEP_DROPPED,))
         self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
         self._db.execute(sql.UPDATE_META, structs.astuple(meta))
@@ -319,5 +320,7 @@ def _queue_row(row: tuple[object, ...]) -> QueueRow:
     return msgspec.convert((row[0], bool(row[1]), *row[2:]), QueueRow)
 
 
-def _cron_row(row: tuple[object, ...]) -> CronRow:
-    return msgspec.convert(row, CronRow)
+def _cron_row(row: tuple[Any, ...]) -> CronRow:
+    cron = CronRow(*row)
+    cron.tags = _list(row[-1], str)
+    return cron

@@ -1,6 +1,7 @@
 """What operators and running workers ask for: brakes, dead letters, progress, signs of life, schedules."""
 
 import pytest
+from msgspec import Raw
 from tests.unit.engine.bench import START, Bench
 
 from flashq.engine import control as module
@@ -9,6 +10,7 @@ from flashq.engine.check import check
 from flashq.engine.jobs import JOB_BYTES
 from flashq.engine.records import CronDeleted, CronSet, QueueSet
 from flashq.errors import BadRequest, LimitReached, NotActive, NotFound, StaleAttempt
+from flashq.model import JobSpec
 from flashq.protocol.limits import MAX_MESSAGE_BYTES
 
 LEASE = 30 * 60_000
@@ -370,6 +372,23 @@ def test_a_schedule_pushes_its_job(bench: Bench) -> None:
     assert moved == [0, START.wall, START.wall + 10_000] or moved == [0, first.created_at, second.created_at]
     (cron,) = bench.engine.lookup.crons()
     assert (cron.last_run, cron.next_run) == (second.created_at, second.created_at + 10_000)
+
+
+def test_a_schedule_gives_its_jobs_what_it_was_set_with(bench: Bench) -> None:
+    """All of it, after a restart too; while a live job holds the key an instant is skipped and the schedule goes on."""
+    given = JobSpec(data=Raw(), timeout=5, ttl=90_000, backoff=7, max_attempts=8, unique_key="k", tags=["t"])
+    bench.engine.control.set_cron("x", "emails", b"0", "*/10", 0, "UTC", bench.now, given)
+    bench.take()
+    bench.restart()
+    bench.pass_time(30_000)
+    (job,) = bench.pull(count=5)
+    assert (job.timeout, job.ttl, job.backoff, job.max_attempts) == (5, 90_000, 7, 8)
+    assert (job.unique_key, job.tags) == ("k", ["t"])
+    bench.ack(job.id)
+    bench.pass_time(10_000)
+    assert bench.pull_one().id == job.id + 1
+    (cron,) = bench.engine.lookup.crons()
+    assert (cron.timeout, cron.unique_key, cron.tags, bench.engine.control.missed_crons) == (5, "k", ["t"], 0)
 
 
 def test_a_schedule_feeds_who_waits(bench: Bench) -> None:

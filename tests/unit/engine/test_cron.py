@@ -1,10 +1,12 @@
 """The table of schedules: set, replaced, fired once an instant, moved on."""
 
 import pytest
+from msgspec import Raw
 
 from flashq.engine import cron as module
 from flashq.engine.cron import Crons
 from flashq.errors import BadRequest, LimitReached
+from flashq.model import JobSpec
 
 NOON = 1_700_049_600_000  # 2023-11-15 12:00:00 UTC
 HOUR = 3_600_000
@@ -160,3 +162,8 @@ def test_the_payloads_of_all_schedules_are_bounded() -> None:
         crons.set("one more", "q", b"1", "*/5", 0, "UTC", NOON)
     crons.set("c3", "q", b"1", "*/5", 0, "UTC", NOON)
     crons.set("one more", "q", b"1", "*/5", 0, "UTC", NOON)
+    tagged = JobSpec(data=Raw(), tags=["t" * 256] * 100)
+    for number in range(module.MAX_CRON_BYTES // 16 // 25_600):
+        crons.set(f"t{number}", "q", b"", "*/5", 0, "UTC", NOON, tagged)
+    with pytest.raises(LimitReached, match="too large"):
+        crons.set("tags count as well", "q", b"", "*/5", 0, "UTC", NOON, tagged)

@@ -271,7 +271,8 @@ REPLIES: list[tuple[Any, bytes]] = [
     (
         replies.Crons(crons=[CRON]),
         b'{"ok":true,"crons":[{"name":"n","queue":"q","data":null,"schedule":"*/5","priority":0,"timezone":"UTC",'
-        b'"next_run":5000,"last_run":null}]}',
+        b'"next_run":5000,"last_run":null,"timeout":null,"ttl":null,"backoff":null,"max_attempts":null,'
+        b'"unique_key":null,"tags":[]}]}',
     ),
     (
         replies.Queues(queues=[QUEUE]),

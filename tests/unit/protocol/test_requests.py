@@ -92,7 +92,9 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "METRICS": ({}, {}),
     "CRON": (
         {"name": "n", "queue": "q", "schedule": "*/5"},
-        QUEUE | {"name": NAME, "schedule": STR, "data": (*JSON, NULLS), "priority": I32, "timezone": (*KEY, NULLS)},
+        QUEUE
+        | {"name": NAME, "schedule": STR, "data": (*JSON, NULLS), "priority": I32, "timezone": (*KEY, NULLS)}
+        | {name: JOB[name] for name in ("timeout", "ttl", "backoff", "max_attempts", "unique_key", "tags")},
     ),
     "CRONDELETE": ({"name": "n"}, {"name": STR}),
     "CRONLIST": ({}, {}),

@@ -1,6 +1,7 @@
 """A group survives the way to a blob and back, and an altered blob never passes for a group."""
 
 import timeit
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from flashq.engine.records import (
     Added,
     Changed,
+    Collected,
     Completed,
     CronDeleted,
     CronRow,
     CronSet,
     Dropped,
     JobRow,
+    Overfilled,
     Progressed,
     Pushed,
     QueueSet,
@@ -34,6 +37,8 @@ EVERY_KIND = [
     QueueSet("mail", True, 10, 2),
     CronSet(CronRow("nightly", "mail", b"{}", "0 0 3 * * *", 0, "UTC", 1000, 0)),
     CronDeleted("nightly"),
+    Collected(1, b'{"n":1}', [7, 8]),
+    Overfilled(7, 9_000_000),
 ]
 
 
@@ -49,7 +54,7 @@ def test_an_empty_group_comes_back() -> None:
 
 def test_changes_counts_jobs_not_records() -> None:
     """A batch weighs as many jobs as it touches; a setting weighs one."""
-    assert records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1
+    assert records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 2 + 1
 
 
 @given(st.data())
@@ -97,3 +102,13 @@ def test_a_thousand_jobs_encode_quickly() -> None:
     batch = [Pushed("mail", 1, 100, 0, 3, 1000, 0, 0, [b"x" * 80] * 1000)]
     best = min(timeit.repeat(lambda: records.encode(batch), number=20, repeat=10)) / 20
     assert best < 0.000_5
+
+
+def test_a_group_of_the_first_version_is_read() -> None:
+    """Members that rows have got since then have their defaults: no inputs for a job, no options for a schedule."""
+    job, cron = list(msgspec.structs.astuple(ROW))[:26], ["nightly", "mail", b"{}", "0 0 3 * * *", 0, "UTC", 1000, 0]
+    body = msgspec.msgpack.encode([[2, job], [8, cron]])
+    head = records._HEAD.pack(records.VERSION, crc32(body, 2), 2)
+    added, cron_set = records.decode(head + body)
+    assert added == Added(ROW)
+    assert cron_set == CronSet(CronRow("nightly", "mail", b"{}", "0 0 3 * * *", 0, "UTC", 1000, 0))

@@ -1,11 +1,15 @@
 """Migrations are applied once, in order, together or not at all."""
 
+from pathlib import Path
+
 import apsw
 import pytest
 
-from flashq.engine.records import CronRow, JobRow, QueueRow
+from flashq.engine.records import Added, Collected, CronRow, JobRow, QueueRow
 from flashq.errors import StorageError
-from flashq.storage.schema import Step, migrate, steps
+from flashq.storage.records import encode
+from flashq.storage.schema import APPLICATION_ID, Step, migrate, steps
+from flashq.storage.sqlite import SqliteStorage
 from flashq.storage.statements import JOB, Meta
 
 ONE = Step(1, "0001_one.sqlite.sql", "CREATE TABLE one (a); INSERT INTO one VALUES (1);")
@@ -73,3 +77,52 @@ def test_a_newer_database_is_refused(db: apsw.Connection) -> None:
     migrate(db, [ONE, TWO])
     with pytest.raises(StorageError, match="its schema has number 2, this program knows 1"):
         migrate(db, [ONE])
+
+
+def made_by(newest: int, db: apsw.Connection) -> None:
+    """A database as a program of that schema left it: a job with parents, a schedule, and a group not yet folded."""
+    migrate(db, [step for step in steps("sqlite") if step.number <= newest])
+    db.execute(
+        "INSERT INTO jobs (id, queue, state, priority, created_at, run_at, max_attempts, backoff, ttl, timeout, data, "
+        "depends_on) VALUES (1, 'mail', 1, 5, 10, 10, 3, 0, 0, 0, '{}', NULL), "
+        "(2, 'mail', 6, 5, 10, 10, 3, 0, 0, 0, '[1]', '[1]')"
+    )
+    db.execute("INSERT INTO queues VALUES ('mail', 0, 0, 0, 2, 0, 0, 0, 0, 0)")
+    db.execute("INSERT INTO crons VALUES ('nightly', 'mail', '{}', '0 3 * * *', 0, 'UTC', 1000, 0)")
+    db.execute("UPDATE meta SET next_id = 3, folded = 7, epoch = 1")
+    db.execute("INSERT INTO journal VALUES (8, ?)", (OLD_GROUP,))
+
+
+OLD_GROUP = encode([Added(JobRow(3, "mail", 1, 0, 20, 20, 0, 0, 3, 0, 0, 0, b"3", "key"))])
+"""Its row ends where the first schema's ended, or is longer: both are read, see the tests of the records."""
+
+
+@pytest.mark.parametrize("newest", range(1, len(steps("sqlite"))))
+def test_a_database_of_a_former_schema_keeps_everything(newest: int, tmp_path: Path) -> None:
+    """It opens, is upgraded, and holds what it held; the new columns say nothing, and can be used at once."""
+    path = tmp_path / "flashq.db"
+    old = apsw.Connection(str(path))
+    old.pragma("application_id", APPLICATION_ID)
+    made_by(newest, old)
+    old.close()
+    storage = SqliteStorage(path, steady_ms=lambda: 0)
+    assert storage.open() == 8
+    snapshot = storage.load()
+    one, two, three = snapshot.rows()
+    assert (one.id, one.queue, one.priority, one.data) == (1, "mail", 5, b"{}")
+    assert (two.state, two.depends_on, two.collect, two.excess, two.inputs) == (6, [1], False, 0, None)
+    assert (three.data, three.unique_key) == (b"3", "key")
+    assert snapshot.crons == [CronRow("nightly", "mail", b"{}", "0 3 * * *", 0, "UTC", 1000, 0)]
+    assert snapshot.queues[0].pushed == 3
+    storage.commit(
+        9, encode([Added(JobRow(4, "mail", 6, 0, 20, 20, 0, 0, 3, 0, 0, 0, b"4", depends_on=[1], collect=True))])
+    )
+    storage.commit(10, encode([Collected(1, b"[7]", [4])]))
+    while storage.tidy(idle=True):
+        pass
+    storage.close()
+    storage = SqliteStorage(path, steady_ms=lambda: 0)
+    storage.open()
+    *_, four = storage.load().rows()
+    assert (four.id, four.collect, four.inputs) == (4, True, [(1, b"[7]")])
+    storage.close()
