@@ -4,9 +4,11 @@ The signature goes through: ``send.delay("ada")`` is checked against ``def send(
 `Context` as first parameter taken off. What the type checker cannot see is checked when the call is made.
 """
 
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from functools import update_wrapper
 from inspect import Parameter, iscoroutinefunction
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from flashq.errors import BadRequest
@@ -236,5 +238,18 @@ def task_of(
 ) -> "Task[Any, Any]":
     """The task of a function; named after its module and itself if ``name`` is None."""
     kind = CoroutineTask if iscoroutinefunction(function) else PlainTask
-    named = name or f"{function.__module__}.{function.__qualname__}"
+    named = name or f"{_module(function)}.{function.__qualname__}"
     return kind(app, function, named, defaults, retry_on=retry_on, never_retry=never_retry, unique=unique)
+
+
+def _module(function: Callable[..., Any]) -> str:
+    """A function's module as workers know it: one that is run as a program calls itself ``__main__``."""
+    name = function.__module__
+    if name != "__main__":
+        return name
+    program = sys.modules[name]
+    spec = getattr(program, "__spec__", None)  # of ``python -m shop.tasks``
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(program, "__file__", None)  # of ``python tasks.py``; neither: an interactive session
+    return name if file is None else Path(file).stem

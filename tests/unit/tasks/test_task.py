@@ -1,12 +1,38 @@
 """Tasks: still functions, and jobs when asked."""
 
 import inspect
+import sys
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from flashq import BadRequest, Context, current_job
 from flashq.tasks.context import enter, leave
 from unit.tasks.recorder import recorded
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ({"__file__": "shop/mails.py", "__spec__": None}, "mails.send"),
+        ({"__file__": "shop/mails.py", "__spec__": ModuleSpec("shop.mails", None)}, "shop.mails.send"),
+        ({"__spec__": ModuleSpec("shop.__main__", None)}, "shop.send"),
+        ({}, "__main__.send"),
+    ],
+)
+def test_a_program_names_its_tasks_as_workers_do(
+    program: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run as ``python mails.py`` a module calls itself ``__main__``; a worker that imports it would not know that."""
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(**program))
+    app, _ = recorded()
+
+    def send() -> None: ...
+
+    send.__module__, send.__qualname__ = "__main__", "send"
+    assert app.task(send).name == name
 
 
 def test_a_task_is_still_the_function() -> None:
