@@ -1,25 +1,24 @@
-"""One producer, one worker, in one program. Start a server first: ``flashq serve``."""
+"""Tasks, enqueued and awaited. Start a server and a worker first, or both at once: ``flashq dev hello:app``."""
 
-from flashq import FlashQ
+from flashq import App, Context, JobFailed, Reject
 
-
-def produce(queue: FlashQ) -> None:
-    """Push a job for each name; the last one cannot work out."""
-    for name in ("Ada", "Grace", ""):
-        queue.push("greetings", {"name": name}, max_attempts=2, backoff=100)
+app = App(default_queue="greetings")  # on this machine, or on the server that FLASHQ_URL names
 
 
-def work(queue: FlashQ) -> None:
-    """Run jobs until none has come for half a second."""
-    while job := queue.pull("greetings", timeout=500):
-        if name := job.data["name"]:
-            print(f"Hello, {name}!")
-            queue.ack(job)
-        else:
-            queue.fail(job, "nobody to greet")  # comes again after 100 ms, then rests with the dead letters
+@app.task(max_attempts=3, backoff=100)
+def greet(job: Context, name: str) -> str:
+    """Greet somebody, if not at the first attempt."""
+    if not name:
+        raise Reject("nobody to greet")  # no attempt can change that
+    if job.attempt == 1:
+        raise ConnectionError("nobody listens")  # comes again after 100 ms
+    return f"Hello, {name}, in attempt {job.attempt}!"
 
 
-with FlashQ() as queue:  # 127.0.0.1:6789, or what FLASHQ_URL says
-    produce(queue)
-    work(queue)
-    print("dead letters:", [letter.progress_msg for letter in queue.dead_letters("greetings")])
+if __name__ == "__main__":
+    with app:  # closes its connection at the end
+        for job in greet.map(["Ada", "Grace", ""]):
+            try:
+                print(job.result(timeout=10_000))  # ms
+            except JobFailed as failed:
+                print(f"job {failed.id} rests with the dead letters: {failed}")

@@ -105,6 +105,27 @@ def merge(parts: list[Figures]) -> Figures:
     )
 
 
+def report(figures: Figures, version: str) -> list[str]:
+    """The figures as lines for people.
+
+    Args:
+        figures: of everything.
+        version: of the language that files had to be in.
+    """
+    average = figures.complexity / max(1, figures.functions)
+    worst = [f"  {one.complexity:4}  {one.lines:5} lines  {one.name}  ({one.file}:{one.line})" for one in figures.worst]
+    longest = [f"{one.name}, {one.lines:,} lines ({one.file}:{one.line})" for one in figures.longest[:1]]
+    return [
+        f"{figures.files:,} files, {figures.lines:,} lines, {figures.functions:,} functions",
+        f"cyclomatic complexity: {average:.1f} on average; the most complex functions:",
+        *worst,
+        *(f"longest function: {text}" for text in longest),
+        f"slowest files: {', '.join(f'{one.file} {one.ms} ms' for one in figures.slowest)}",
+        f"{len(figures.broken)} files are not Python {version}:",
+        *(f"  {text[:100]}" for text in figures.broken),
+    ]
+
+
 def find_functions(tree: ast.Module, file: str) -> list[Function]:
     """Every function of a file with its cyclomatic complexity; one inside another counts for itself."""
     found: list[Function] = []
