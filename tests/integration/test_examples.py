@@ -1,16 +1,22 @@
 """The examples do what they say: people will copy them."""
 
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 from tests.fakes.server_process import MEMORY, ServerProcess
+
+from flashq import FlashQ
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 CENSUS: Final = EXAMPLES / "stdlib_census" / "demo.py"
@@ -115,3 +121,77 @@ def test_wrong_options() -> None:
         done = subprocess.run([sys.executable, str(CENSUS), *options], capture_output=True, text=True, timeout=30)
         assert done.returncode in (1, 2)
         assert "Traceback" not in done.stderr
+
+
+async def test_the_web_application(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that is ordered comes, from the worker beside the requests; one that nobody ordered is not there."""
+    monkeypatch.setenv("FLASHQ_URL", url)
+    spec = importlib.util.spec_from_file_location("fastapi_app", EXAMPLES / "fastapi_app" / "main.py")
+    assert spec is not None
+    assert spec.loader is not None
+    main = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "fastapi_app", main)
+    spec.loader.exec_module(main)
+    transport = httpx.ASGITransport(app=main.api)
+    async with (
+        main.api.router.lifespan_context(main.api),
+        httpx.AsyncClient(transport=transport, base_url="http://shop") as client,
+    ):
+        ordered = await client.post("/reports", params={"topic": "bees"})
+        assert ordered.status_code == 202
+        where = f"/reports/{ordered.json()['id']}"
+        finished = await client.get(where, params={"wait_ms": 10_000})
+        assert finished.json() == {
+            "state": "completed",
+            "report": "All about bees",
+        }
+        assert (await client.get("/reports/999")).status_code == 404
+
+
+Manage = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the Django project, for it makes files."""
+    return Path(shutil.copytree(EXAMPLES / "django_app", tmp_path / "django_app"))
+
+
+@pytest.fixture
+def manage(project: Path, url: str) -> Manage:
+    """Runs a management command; gives what it printed."""
+
+    def manage(*words: str) -> str:
+        return run(str(project / "manage.py"), *words, FLASHQ_URL=url)
+
+    return manage
+
+
+def thanked(manage: Manage) -> list[str]:
+    """The guests, as soon as all of them have been thanked, or when that takes too long."""
+    deadline = time.monotonic() + 60
+    while "not thanked" in (guests := manage("guests")) and time.monotonic() < deadline:
+        pass
+    return guests.splitlines()
+
+
+@pytest.mark.parametrize("options", [["--no-reload"], ["--reload"], ["--no-reload", "--executor=process", "-c1"]])
+def test_the_django_project(project: Path, manage: Manage, url: str, options: list[str]) -> None:
+    """Guests are thanked by a worker that Django starts; one who was rolled back is neither there nor thanked."""
+    manage("migrate")
+    manage("sign", "Ada")
+    manage("sign", "Bob", "--change-my-mind")
+    assert manage("guests").splitlines() == ["Ada: not thanked yet"]
+    command = [sys.executable, "-W", "error", str(project / "manage.py"), "flashq_worker", *options]
+    environment = {**os.environ, "FLASHQ_URL": url}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as worker:
+        try:
+            assert thanked(manage) == ["Ada: Thank you, Ada!"]
+            manage("sign", "Eve")
+            assert thanked(manage) == ["Ada: Thank you, Ada!", "Eve: Thank you, Eve!"]
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            said = worker.communicate(timeout=60)[1]
+    assert worker.returncode == 0, said
+    with FlashQ(url) as client:
+        assert [client.state(id) for id in (1, 2, 3)] == ["completed", "completed", "unknown"]

@@ -64,7 +64,11 @@ STEADY_CLOCK_TOO: Final[dict[str, str]] = {
 
 ENVIRONMENT: Final = frozenset({"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"})
 
-ENVIRONMENT_READERS: Final = ("flashq.config", "flashq.client.address")
+ENVIRONMENT_READERS: Final = (
+    "flashq.config",
+    "flashq.client.address",
+    "flashq.contrib.django.management.commands.flashq_worker",  # no setting: PYTHONPATH for the processes it starts
+)
 
 DATA_AS_CODE: Final = frozenset({"eval", "exec", "compile", "__import__", "os.system", "os.popen"})
 

@@ -51,6 +51,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "flashq.client": ("flashq.client", "flashq.protocol", *WORDS),
     "flashq.tasks": ("flashq.tasks", "flashq.client", "flashq.protocol", *WORDS),
+    "flashq.contrib.django.management": ("flashq.contrib.django", "flashq.cli", *WORDS),
     "flashq.contrib": ("flashq.contrib", "flashq.worker", "flashq.tasks", "flashq.client", "flashq", *WORDS),
     "flashq.worker": ("flashq.worker", "flashq.tasks", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),

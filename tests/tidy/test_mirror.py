@@ -8,6 +8,8 @@ from tests.tidy.source import ROOT, SOURCE
 PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks", "worker", "contrib")
 
 WITHOUT_TEST: Final = {
+    "contrib/django/apps.py": "names without behaviour; every test of contrib/django has it among the applications",
+    "contrib/django/framework.py": "imports; test_backend.py uses what they give, and proves the error without them",
     "engine/records.py": "shapes without behaviour; tests/unit/storage/test_records.py encodes every one of them",
     "protocol/limits.py": "numbers; each is tested where it is enforced, and test_docs.py compares them with the docs",
     "protocol/replies.py": "shapes without behaviour; tests/unit/protocol/test_codec.py encodes them",
