@@ -34,6 +34,9 @@ PYTEST: Final = (
 )
 """How a page's tests are run; its other plugins' warnings about their own settings are not the page's."""
 
+DEVELOPING: Final = re.compile(r"flashq dev\b")
+"""A server and a worker in one command: the page has its server, so it stands for the worker."""
+
 _NAME: Final = re.compile(r"# ([\w./-]+\.\w+)\n")
 _NOT_RUN: Final = re.compile(r"<!-- not run: \S.* -->")
 
@@ -174,6 +177,7 @@ class Stage:
     def _command(self, block: Block, command: str) -> str:
         if SKIPPED.match(command):
             return ""
+        command = DEVELOPING.sub("flashq worker", command)
         if STAYING.match(command):
             self._stay(command.rstrip("& "))
             return ""

@@ -1,4 +1,4 @@
-"""Every page of docs/ is played: what a reader would type is typed, and what the page shows is compared.
+"""The README and all of docs/ are played: what a reader would type is typed, and what the page shows is compared.
 
 The rules for a page, in the order in which its blocks stand:
 
@@ -11,7 +11,7 @@ The rules for a page, in the order in which its blocks stand:
   at the top level. An exception fails the test, and so does a warning (but for one about an unclosed connection).
 - Each line of a ``shell`` block is a command (a leading ``$ `` is taken off, a backslash at the end joins lines) and
   must end with exit code 0. ``flashq worker ...`` and lines that end with ``&`` are left running until the page ends;
-  ``flashq serve``, ``pip install`` and their like are skipped.
+  ``flashq dev ...`` stands for its worker; ``flashq serve``, ``pip install`` and their like are skipped.
 - An ``output`` block is what the block before it printed (stdout and stderr), line ends aside; ``…`` stands for
   anything.
 - ``<!-- not run: REASON -->`` on the line above a fence excuses the block. Blocks of other kinds (``text``, ``sh``,
@@ -26,7 +26,9 @@ from tests.tidy.guide import Stage, blocks, runs
 from tests.tidy.source import ROOT
 
 PAGES = [
-    path for path in sorted((ROOT / "docs").rglob("*.md")) if any(map(runs, blocks(path.read_text(encoding="utf-8"))))
+    path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if any(map(runs, blocks(path.read_text(encoding="utf-8"))))
 ]
 
 
