@@ -21,6 +21,7 @@ WITHOUT_TEST: Final = {
 """Source files that need no unit test of their own, with the reason."""
 
 WITHOUT_SOURCE: Final[dict[str, str]] = {
+    "worker/test_call_budget.py": "counts the calls of a job through roster, executor and tasks",
     "engine/test_call_budget.py": "counts the calls of a command through all of the engine",
 }
 """Unit tests that answer for no single source file, with the reason."""
