@@ -33,6 +33,12 @@ async def register(app: App, client: AsyncFlashQ) -> int:
                 Raw(entry.data),
                 priority=options.priority,
                 timezone=entry.timezone,
+                timeout=options.timeout,
+                ttl=options.ttl,
+                backoff=options.backoff,
+                max_attempts=options.max_attempts,
+                unique_key=options.unique_key,
+                tags=options.tags,
             )
         except Forbidden as error:
             log.warning("schedules are not registered, this worker may not: %s", error)

@@ -39,7 +39,7 @@ async def test_schedules_are_registered_with_all_that_their_jobs_need() -> None:
         job = await client.pull("mail", timeout=0)
         assert job is not None
         assert job.data == {"task": "greet", "args": ["bob"]}
-        assert job.priority == 3
+        assert (job.priority, job.timeout, job.ttl, job.max_attempts, job.tags) == (3, 9_000, 8_000, 5, ["x"])
         await client.close()
 
 
