@@ -360,6 +360,22 @@ def test_nothing_there(said: Said, arguments: list[str | int], url: str) -> None
     assert "not found" in result.stderr
 
 
+def test_flow(said: Said, told: Told, queue: str, tmp_path: Path) -> None:
+    """The jobs of a file are pushed in one step; the last is given what the first returned."""
+    jobs = [{"queue": queue, "data": "a"}, {"queue": f"{queue}-2", "data": "b", "after": [0], "collect": True}]
+    file = tmp_path / "flow.ndjson"
+    file.write_text("\n".join(map(json.dumps, jobs)))
+    first, second = map(int, said("flow", file).split())
+    assert second == first + 1
+    told("pull", queue)
+    said("jobs", "ack", first, "[1]")
+    assert told("pull", f"{queue}-2")["inputs"] == [[1]]
+    late = said("push", queue, "1", "--depends-on", first, "--collect").strip()
+    assert told("jobs", "get", late)["inputs"] == [[1]]
+    file.write_text(json.dumps({"queue": queue, "data": "a", "after": [0]}))
+    assert told("flow", file, code=exits.REFUSED)["code"] == "bad_request"
+
+
 def test_fail_for_later_or_for_good(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     """The one who fails a job may say when it is tried again, or that it never is."""
     id = client.push(queue, {"n": 1}, backoff=0)

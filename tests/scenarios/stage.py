@@ -9,6 +9,7 @@ The language, a line for each act (durations: 250ms, 5s, 10m, 2h, 3d)::
     settings lease=1m keep_completed=3      settings of the server, before anything else
     push QUEUE [member=value ...]           data priority delay ttl timeout attempts backoff key after tags job_id
     push QUEUE x 3 [member=value ...]       a batch of equal jobs
+    flow QUEUE [member=value ...] + QUEUE ...   jobs in one step; places=0,1: waits for those of the same flow
     pull QUEUE [x 3] [by=NAME] [wait=5s]    without jobs and with wait= the client is parked; QUEUE,QUEUE: from any
     waitfor 1 [by=NAME] [wait=5s]           for its end; without one and with wait= the client is parked
     leave NAME                              a parked client's connection closes
@@ -44,13 +45,13 @@ from flashq.engine.engine import Engine
 from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.errors import Duplicate, FlashQError
-from flashq.model import Event, Instant, JobSpec, JobView
+from flashq.model import Event, FlowJob, Instant, JobSpec, JobView
 from flashq.protocol import replies, requests
 from flashq.storage.journal import Journal
 from flashq.storage.memory import MemoryStorage
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_MEMBERS = {"attempts": "max_attempts", "key": "unique_key", "after": "depends_on"}
+_MEMBERS = {"attempts": "max_attempts", "key": "unique_key", "after": "depends_on", "places": "after"}
 _DURATIONS = {"delay", "ttl", "timeout", "backoff", "lease", "worker_silence", "default_backoff"}
 
 
@@ -173,6 +174,16 @@ class Stage:
             self._say(f"refused (duplicate): {error}, it is job {error.id}")
             return
         self._say(f"job {reply.id}" + (" (known already)" if reply.replayed is True else ""))
+
+    def _flow(self, rest: str) -> None:
+        jobs = []
+        for act in rest.split(" + "):
+            words, members = _split(act)
+            data = members.pop("data", "null").encode()
+            spec = {_MEMBERS.get(name, name): _member(name, value) for name, value in members.items()}
+            jobs.append(FlowJob(queue=words[0], data=Raw(data), **spec))
+        flow = self._ask(requests.PushFlow(jobs=jobs))
+        self._say(f"jobs {', '.join(map(str, flow.ids))}" + _places(flow))
 
     def _pull(self, rest: str) -> None:
         words, members = _split(rest)
@@ -392,7 +403,7 @@ def _split(text: str) -> tuple[list[str], dict[str, str]]:
 def _member(name: str, value: str) -> Any:
     if name in _DURATIONS:
         return _duration(value)
-    if name == "after":
+    if name in ("after", "places"):
         return [int(id) for id in value.split(",")]
     if name == "tags":
         return value.split(",")
@@ -420,7 +431,8 @@ def _time(ms: int) -> str:
 
 
 def _delivered(job: JobView) -> str:
-    return f"job {job.id}" + (f" (failed {job.attempts} times)" if job.attempts else "")
+    given = "" if job.inputs is UNSET else f" with [{', '.join(bytes(one).decode() for one in job.inputs)}]"
+    return f"job {job.id}{given}" + (f" (failed {job.attempts} times)" if job.attempts else "")
 
 
 def _places(batch: replies.PushedBatch) -> str:

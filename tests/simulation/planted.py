@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from tests.simulation.disk import Disk
 
+from flashq.engine import intake as intake_module
 from flashq.engine import restore as restoring
 from flashq.engine.beats import Beats
 from flashq.engine.clocks import expires_at
@@ -477,6 +478,49 @@ def a_heartbeat_renews_the_whole_delivery(patch: pytest.MonkeyPatch) -> None:
 def a_returned_job_goes_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """What a leaving worker gives back stands behind everything that came later."""
     patch.setattr(Ready, "put_front", lambda self, priority, ids: [self.put(priority, id) for id in reversed(ids)])
+
+
+def half_a_flow_is_taken(patch: pytest.MonkeyPatch) -> None:
+    """A flow is refused at its first bad job, and those before it stay."""
+    patch.setattr(Intake, "_check_flow", lambda self, queues, specs, edges: None)
+
+
+def a_place_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    """Jobs of a flow wait for the neighbours of those that they named."""
+    real = intake_module._parents
+
+    def parents(spec: Any, ids: list[int], where: str) -> list[int]:
+        return [max(1, id - 1) for id in real(spec, ids, where)] if not where and spec.after else real(spec, ids, where)
+
+    patch.setattr("flashq.engine.intake._parents", parents)
+
+
+def inputs_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
+    """What a job has collected is lost in a restart."""
+    patch.setattr(Fold, "_collect", lambda self, record: None)
+
+
+def only_remembered_results_are_collected(patch: pytest.MonkeyPatch) -> None:
+    """A result that is forgotten at once does not reach the child."""
+    real = Settle._collect
+
+    def collect(self: Settle, parent: int, result: bytes) -> None:
+        if parent in self._finished.results:
+            real(self, parent, result)
+
+    patch.setattr(Settle, "_collect", collect)
+
+
+def a_key_does_not_stop_a_schedule(patch: pytest.MonkeyPatch) -> None:
+    """A firing is pushed although the job of the former one still holds the key."""
+    real = Control.fire_crons
+
+    def fire_crons(self: Control, now: Instant, most: int) -> None:
+        for row in self._crons.rows():
+            row.unique_key = None
+        real(self, now, most)
+
+    patch.setattr(Control, "fire_crons", fire_crons)
 
 
 def a_release_counts_as_a_failure(patch: pytest.MonkeyPatch) -> None:

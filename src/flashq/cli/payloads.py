@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from msgspec import DecodeError, Raw, json
 
-from flashq.model import JobSpec
+from flashq.model import FlowJob, JobSpec
 
 
 class BadText(ValueError):
@@ -44,10 +44,19 @@ def parse_job(text: bytes) -> dict[str, Any]:
     Raises:
         BadText: it is not JSON, or a member may not be what it is.
     """
+    return _named(text, JobSpec)
+
+
+def parse_flow_job(text: bytes) -> dict[str, Any]:
+    """The same for a job of a flow: ``{"queue": "merge", "data": ..., "after": [0]}``; see `parse_job`."""
+    return _named(text, FlowJob)
+
+
+def _named(text: bytes, kind: type[JobSpec]) -> dict[str, Any]:
     parse(text)
     try:
         # Decoded as the server does it, so that a mistyped member is told here with its line.
-        spec = json.decode(text, type=JobSpec)
+        spec = json.decode(text, type=kind)
         named = json.decode(text, type=dict[str, Raw])
     except DecodeError as error:  # ValidationError included
         raise BadText(f"not a job: {error}") from None

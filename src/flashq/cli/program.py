@@ -15,6 +15,7 @@ from flashq.cli import exits
 from flashq.cli.bench import bench
 from flashq.cli.cron import cron
 from flashq.cli.deadletters import dlq
+from flashq.cli.flow import flow
 from flashq.cli.jobs import jobs, pull, wait
 from flashq.cli.push import push
 from flashq.cli.queues import queues
@@ -142,5 +143,5 @@ def _missing(name: str, package: str) -> click.Command:
     return click.Command(name, callback=refuse, context_settings=settings, help="(not installed)")
 
 
-for _verb in (ping, push, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
+for _verb in (ping, push, flow, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
     program.add_command(_verb)

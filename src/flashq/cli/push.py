@@ -38,6 +38,7 @@ _U32: Final = click.IntRange(0, 2**32 - 1)
 @click.option("--backoff", type=_MS, help="ms before the first retry, doubled each time; 0 = at once.")
 @click.option("--unique-key", help="At most one live job of the queue may hold it.")
 @click.option("--depends-on", type=click.IntRange(1, MAX_ID), multiple=True, help="A job that must complete first.")
+@click.option("--collect", is_flag=True, help="Deliver it with the results of the jobs that it depends on.")
 @click.option("--tag", "tags", multiple=True, help="A word for people.")
 @click.option("--job-id", help="Your own id for the job; makes the push safe to repeat.")
 @click.pass_obj
@@ -61,7 +62,9 @@ def push(
       flashq push emails --file mails.ndjson
       jq -c '.[]' mails.json | flashq push emails --file -
     """
-    given: dict[str, Any] = {name: _listed(value) for name, value in options.items() if value not in (None, ())}
+    given: dict[str, Any] = {
+        name: _listed(value) for name, value in options.items() if value not in (None, ()) and value is not False
+    }
     _check(data, file, whole=whole, given=given)
     with wishes.client() as q:
         if file is None:

@@ -19,7 +19,7 @@ from flashq.engine.queue import Queue
 from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.engine.waiters import Waiter
-from flashq.model import Event, Instant, JobSpec, JobView
+from flashq.model import Event, FlowJob, Instant, JobSpec, JobView
 
 START = Instant(wall=1_700_000_000_000, steady=50_000)
 """When every test begins."""
@@ -61,6 +61,14 @@ class Bench:
         """Push jobs that differ by the members given."""
         jobs = [JobSpec(data=Raw(data), **spec) for spec in specs]
         admitted = self.engine.intake.push_batch(self.queue(queue), jobs, [data] * len(jobs), self.now)
+        self.take()
+        return admitted
+
+    def push_flow(self, *specs: dict[str, Any], data: bytes = b"{}") -> Admitted:
+        """Push jobs that may wait for each other; ``queue`` is among their members, or it is emails."""
+        jobs = [FlowJob(**{"queue": "emails", "data": Raw(data)} | spec) for spec in specs]
+        queues = [self.queue(job.queue) for job in jobs]
+        admitted = self.engine.intake.push_flow(queues, jobs, [data] * len(jobs), self.now)
         self.take()
         return admitted
 

@@ -404,3 +404,28 @@ def test_no_room_for_a_queue_to_wait_on(bench: Bench, monkeypatch: pytest.Monkey
     assert list(bench.engine.queues.by_name) == ["a"]
     assert not bench.queue("a").waiters
     assert not bench.engine.parking.calls
+
+
+def test_inputs_count_towards_the_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that bring along what their parents returned are as large as that: what does not fit comes next time."""
+    monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_JOB_BYTES", 1)
+    parent = bench.push("p")
+    bench.push_batch(*[{"depends_on": [parent], "collect": True}] * 3)
+    bench.pull("p")
+    bench.ack(parent, result=b"1" * 40)
+    jobs = bench.engine.dispatch.pull(bench.queue(), 3, bench.now, None, 100)
+    assert [job.id for job in jobs] == [2, 3]
+    assert bench.pulled_ids() == [4]
+
+
+def test_dead_letters_with_inputs_fit_into_the_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer of them are shown."""
+    monkeypatch.setattr("flashq.engine.lookup.MAX_ANSWER_BYTES", 600)
+    parent = bench.push("p")
+    bench.push_batch(*[{"depends_on": [parent], "collect": True}] * 3)
+    bench.pull("p")
+    bench.ack(parent, result=b"1" * 100)
+    for id in (2, 3, 4):
+        bench.bury(id)
+    assert [job.id for job in bench.engine.lookup.dead_letters("emails", 9)] == [2, 3]

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from tests.unit.engine.bench import START, Bench
 from tests.unit.engine.strategies import steps_of
 
 from flashq.engine import intake as module
 from flashq.engine.check import check
 from flashq.engine.intake import DUPLICATE, FRESH, REPLAYED
-from flashq.engine.jobs import JOB_BYTES
+from flashq.engine.jobs import EDGE_BYTES, JOB_BYTES
 from flashq.engine.records import Added, Pushed
-from flashq.errors import BadRequest, LimitReached, Overloaded
+from flashq.errors import BadRequest, Duplicate, LimitReached, Overloaded, TooLarge
 from flashq.model import JobSpec
 
 
@@ -400,6 +400,7 @@ MEMBERS = st.fixed_dictionaries(
         "job_id": st.sampled_from(["x", "y"]),
         "tags": st.just(["t"]),
         "depends_on": st.sampled_from([[], [1], [1, 1]]),
+        "collect": st.booleans(),
     },
 )
 
@@ -419,6 +420,170 @@ def test_a_batch_is_the_same_as_single_pushes(specs: list[dict[str, Any]]) -> No
     assert sorted(batch.told()) == sorted(single.told())
     assert check(batch.engine) == check(single.engine) == []
     assert batch.pulled_ids() == single.pulled_ids()
+
+
+# --- flows ---
+
+
+def test_a_flow_is_pushed_in_one_step(bench: Bench) -> None:
+    """Ids and events in the order of the list, parents by place behind those by id; who waits is fed at the end."""
+    parent = bench.push("other")
+    bench.park("ann", "b")
+    bench.told()
+    admitted = bench.push_flow({"queue": "a"}, {"queue": "b"}, {"queue": "a", "after": [1, 0], "depends_on": [parent]})
+    assert (admitted.ids, admitted.replayed) == ([2, 3, 4], [])
+    assert bench.states(2, 3, 4) == ["waiting", "active", "waiting-children"]
+    assert bench.job(4).depends_on == [parent, 3, 2]
+    assert bench.told() == [("pushed", 2), ("pushed", 3), ("pushed", 4), ("active", 3)]
+    assert bench.delivered() == [("ann", [3])]
+    bench.pull("a")
+    bench.pull("other")
+    for id in (2, 3, parent):
+        assert bench.state(4) == "waiting-children"
+        bench.ack(id)
+    assert bench.state(4) == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "text"),
+    [
+        ({"after": [2]}, BadRequest, r"^Invalid: jobs\[2\]: after names place 2, which is not before it$"),
+        ({"depends_on": [3]}, BadRequest, r"^Invalid: jobs\[2\]: depends_on names unknown job 3$"),
+        ({"unique_key": "k"}, Duplicate, r"^jobs\[2\]: Duplicate job with key: k$"),
+        ({"unique_key": "a"}, Duplicate, r"^jobs\[2\]: Duplicate job with key: a \(jobs\[0\] has it\)$"),
+        ({"after": [0] * 10_001}, TooLarge, r"^jobs\[2\]: Too many parents \(10001, max 10000\)$"),
+        (
+            {"after": [0] * 50_001, "depends_on": [1] * 50_000},
+            TooLarge,
+            r"^Too many dependencies \(100001, max 100000\)$",
+        ),
+    ],
+)
+def test_a_flow_is_refused_whole(bench: Bench, bad: dict[str, Any], error: type[Exception], text: str) -> None:
+    """Whatever is wrong is found before the first job is taken in. Ids that the flow would get are unknown to it."""
+    bench.push(unique_key="k")
+    before, bytes_before = list(bench.memory.log), bench.engine.jobs.bytes
+    with pytest.raises(error, match=text):
+        bench.push_flow({"unique_key": "a"}, {"queue": "b", "unique_key": "a"}, bad)
+    bench.take()
+    assert (bench.memory.log, bench.engine.jobs.bytes) == (before, bytes_before)
+
+
+def test_a_known_job_stands_for_itself_in_a_flow(bench: Bench) -> None:
+    """As a parent too, whether it was known before or stands twice in the list; what else it says is not looked at."""
+    known = bench.push(job_id="c")
+    specs = ({"job_id": "c", "unique_key": "k"}, {"job_id": "d", "unique_key": "k", "after": [0]}, {"job_id": "d"})
+    admitted = bench.push_flow(*specs, {"after": [2, 0]})
+    assert (admitted.ids, admitted.replayed) == ([known, 2, 2, 3], [0, 2])
+    assert (bench.job(2).depends_on, bench.job(3).depends_on) == ([known], [2, known])
+    assert bench.push_flow(*specs).replayed == [0, 1, 2]
+
+
+def test_the_children_of_a_job_are_bounded_in_a_flow_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those it had and those it gets count together; a flow that is sent again is not refused for its own children."""
+    monkeypatch.setattr(module, "MAX_FAN_OUT", 3)
+    parent = bench.push(job_id="p")
+    bench.push(depends_on=[parent])
+    specs = ({"job_id": "p"}, {"job_id": "x", "after": [0]}, {"job_id": "y", "depends_on": [parent]})
+    with pytest.raises(LimitReached, match=r"^jobs\[3\]: job 1 has too many children \(max 3\)$"):
+        bench.push_flow(*specs, {"after": [0]})
+    assert bench.push_flow(*specs).ids == [1, 3, 4]
+    assert bench.push_flow(*specs).replayed == [0, 1, 2]
+    with pytest.raises(LimitReached, match=r"^jobs\[4\]: one of its parents in the flow has too many children"):
+        bench.push_flow({}, *[{"after": [0]}] * 4)
+
+
+def test_parents_count_towards_the_memory() -> None:
+    """An edge costs memory: pushes are refused for it, and what a completed job needed for its edges is free again."""
+    bench = Bench(max_bytes=4 * JOB_BYTES + 3 * EDGE_BYTES)
+    ids = bench.push_flow({}, {"after": [0]}, data=b"").ids
+    for refused in (bench.push_flow, bench.push_batch):
+        with pytest.raises(Overloaded):
+            refused({"depends_on": [ids[0]] * 3}, {}, data=b"")
+    with pytest.raises(Overloaded):
+        bench.push(depends_on=[ids[0]] * 4, data=b"")
+    bench.push(depends_on=[ids[0]] * 2, data=b"")
+    assert bench.engine.jobs.bytes == 3 * JOB_BYTES + 3 * EDGE_BYTES
+    complete(bench, ids[0])
+    complete(bench, ids[1])
+    assert bench.engine.jobs.bytes == 3 * JOB_BYTES + 2 * EDGE_BYTES
+
+
+def test_the_edges_of_a_batch_are_bounded(bench: Bench) -> None:
+    """As those of a flow: a line could hold millions of them."""
+    parent = bench.push()
+    with pytest.raises(TooLarge, match=r"^Too many dependencies \(110000, max 100000\)$"):
+        bench.push_batch(*[{"depends_on": [parent] * 10_000}] * 11)
+
+
+# --- collecting ---
+
+
+def test_a_job_is_given_what_its_parents_returned(bench: Bench) -> None:
+    """Before the push, after it, nothing, a parent twice: aligned with the parents, after restarts and retries too."""
+    before, after, nothing, forgotten = (bench.push() for _ in range(4))
+    bench.pull(count=4)
+    bench.ack(before, result=b"1")
+    child = bench.push("q", depends_on=[after, before, nothing, after], collect=True, backoff=0)
+    assert bench.job(child).inputs == [Raw(b"null"), Raw(b"1"), Raw(b"null"), Raw(b"null")]
+    bench.ack(nothing)
+    bench.engine.settle.ack_batch([after, forgotten], None, {after: b"[2]", forgotten: b"3"}, bench.now)
+    bench.take()
+    expected = [Raw(b"[2]"), Raw(b"1"), Raw(b"null"), Raw(b"[2]")]
+    assert bench.pull_one("q").inputs == expected
+    bench.fail(child)
+    bench.restart()
+    assert bench.pull_one("q").inputs == expected
+    bench.release(child, delay=5)
+    bench.pass_time(5)
+    bench.pull_one("q")
+    bench.fail(child, dead=True)
+    bench.restart()
+    assert bench.engine.lookup.dead_letters("q", 1)[0].inputs == expected
+    bench.engine.control.retry_dead(bench.queue("q"), None, bench.now)
+    assert bench.pull_one("q").inputs == expected
+    bench.ack(child)
+    assert bench.job(child).inputs is UNSET
+    assert bench.engine.jobs.collectors == 0
+
+
+def test_results_outlive_their_job() -> None:
+    """A child has what its parent returned also when the server has forgotten the parent."""
+    bench = Bench(keep_completed=0, keep_results=0)
+    parent, other = bench.push(), bench.push()
+    child = bench.push("q", depends_on=[parent, other], collect=True)
+    bench.pull(count=2)
+    bench.ack(parent, result=b"1")
+    bench.restart()
+    bench.pull(count=1)
+    bench.ack(other, result=b"2")
+    assert bench.states(parent, other) == ["unknown", "unknown"]
+    assert bench.pull_one("q").inputs == [Raw(b"1"), Raw(b"2")]
+    assert child == 3
+
+
+def test_too_much_to_collect(bench: Bench) -> None:
+    """Nothing of it is kept; the job is dead when it would run, with both numbers, and no retry brings it back."""
+    parents = [bench.push() for _ in range(3)]
+    child = bench.push("q", depends_on=parents, collect=True, delay=5)
+    plain = bench.push("q", depends_on=parents)
+    bench.pull(count=3)
+    empty = bench.engine.jobs.bytes
+    for parent, result in zip(parents[:2], (b"5" * 5 * 1024**2, b"4" * 4 * 1024**2), strict=True):
+        bench.ack(parent, result=result)
+    assert bench.state(child) == "waiting-children"
+    assert bench.engine.jobs.bytes == empty
+    bench.restart()
+    bench.pull(count=1)
+    bench.ack(parents[2], result=b"1")
+    assert bench.states(child, plain) == ["failed", "waiting"]
+    assert bench.job(child).progress_msg == "inputs are too large (9437185 bytes, max 8388608)"
+    bench.restart()
+    assert bench.engine.control.retry_dead(bench.queue("q"), child, bench.now) == 0
+    late = bench.push("q", depends_on=parents, collect=True)
+    assert bench.state(late) == "failed"
+    bench.restart()
+    assert bench.states(child, late) == ["failed", "failed"]
 
 
 # --- defaults, records, events, memory ---
