@@ -4,5 +4,8 @@ import os
 
 import django
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "tests.unit.contrib.django.settings"
+SETTINGS = "tests.unit.contrib.django.settings"
+
+os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
 django.setup()
+del os.environ["DJANGO_SETTINGS_MODULE"]  # other tests start projects of their own

@@ -1,9 +1,11 @@
 """The worker's way to the app of a backend."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+from tests.unit.contrib.django.ready import SETTINGS
 from tests.unit.contrib.django.shop import tasks
 
 from flashq.contrib.django import FlashQBackend, target
@@ -36,5 +38,6 @@ def test_no_such_backend(alias: str) -> None:
 def test_it_sets_django_up() -> None:
     """A child process has nothing but the name of the settings."""
     program = "from flashq.worker.target import load; print(sorted(load('flashq.contrib.django.target:safe').tasks)[0])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == (tasks.add.module_path, "")
