@@ -164,11 +164,15 @@ def encode(request: Struct) -> bytes:
     """One request as the line to send.
 
     Raises:
-        BadRequest: a `msgspec.Raw` holds a line break outside a string: it would end the line in the middle.
+        BadRequest: a `msgspec.Raw` holds a line break outside a string: it would end the line in the middle. Or a text
+            holds half a character (a lone surrogate), which UTF-8 cannot write.
         TooLarge: the line is longer than the server reads; it would close the connection under all other calls.
         TypeError: a payload holds something that JSON has no word for.
     """
-    line = _write(request)
+    try:
+        line = _write(request)
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"Invalid: text that cannot be written as UTF-8: {error}") from None
     if len(line) > MAX_LINE_BYTES:
         raise TooLarge(_TOO_LONG % len(line))
     if b"\n" in line:

@@ -6,7 +6,9 @@ from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 from flashq.client.results import JobRecord
+from flashq.protocol.limits import MAX_MESSAGE_BYTES
 from flashq.tasks.control import Cancelled
+from flashq.tasks.text import sendable
 
 log = logging.getLogger("flashq.job")
 """Where `Context.log` writes; the job's id and the like come as ``record.flashq``, a dict."""
@@ -132,14 +134,15 @@ class Context:
         """Say how far the attempt is; renews its lease. Returns at once; what cannot be sent is dropped.
 
         Args:
-            percent: 0 to 100.
-            message: a few words.
+            percent: 0 to 100; what is beyond is taken as the end of the range.
+            message: a few words; cut at 1 KiB.
 
         Raises:
             Cancelled: the server has ended the attempt.
         """
         self.check()
-        self._link.progress(percent, message)
+        words = None if message is None else sendable(message, MAX_MESSAGE_BYTES)
+        self._link.progress(max(0, min(100, int(percent))), words)
 
     def heartbeat(self) -> None:
         """Say that the attempt still runs. Workers do so by themselves; this is for those who want to be explicit.

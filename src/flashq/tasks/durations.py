@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Final, overload
 
+from flashq.protocol.limits import MAX_DURATION_MS
+
 Duration = int | timedelta
 
 _MS: Final = timedelta(milliseconds=1)
@@ -17,7 +19,7 @@ def as_ms(value: Duration | None) -> int | None:
 
     Raises:
         TypeError: it is a float (seconds? milliseconds? nobody can tell) or something else.
-        ValueError: it is negative.
+        ValueError: it is negative, or longer than ten years.
     """
     if value is None:
         return None
@@ -27,4 +29,8 @@ def as_ms(value: Duration | None) -> int | None:
         raise TypeError(f"a duration is an int of milliseconds or a timedelta, not {value!r}")
     if value < 0:
         raise ValueError(f"a duration cannot be negative: {value} ms")
+    if value > MAX_DURATION_MS:
+        raise ValueError(
+            f"a duration of {value} ms is longer than ten years ({MAX_DURATION_MS} ms): a slip of the unit?"
+        )
     return value

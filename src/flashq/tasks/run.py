@@ -23,6 +23,7 @@ from flashq.tasks.middleware import Middleware
 from flashq.tasks.outcome import Done, Failed, Gone, Outcome, Snoozed
 from flashq.tasks.payload import Use, read_envelope, to_json
 from flashq.tasks.task import Task
+from flashq.tasks.text import sendable
 
 log = logging.getLogger("flashq.job")
 
@@ -164,17 +165,16 @@ def judge(task: Task[Any, Any], context: Context, error: BaseException) -> Outco
     if isinstance(error, Snooze):
         return Snoozed(error.delay_ms)
     if isinstance(error, Retry):
-        return Failed(str(error), delay=error.delay_ms)
+        return Failed(sendable(error, MAX_ERROR_BYTES), delay=error.delay_ms)
     if isinstance(error, Reject):
-        return Failed(str(error), dead=True)
+        return Failed(sendable(error, MAX_ERROR_BYTES), dead=True)
     return Failed(describe(error), dead=not task.retries(error))
 
 
 def describe(error: BaseException) -> str:
     """A failure as it is kept with the job: the sentence first, then the innermost frames; bounded."""
     trace = "".join(format_tb(where(error.__traceback__))[-TRACE_FRAMES:])
-    text = f"{_sentence(error)}\n{trace}".rstrip()
-    return text.encode(errors="replace")[:MAX_ERROR_BYTES].decode(errors="ignore")
+    return sendable(f"{_sentence(error)}\n{trace}".rstrip(), MAX_ERROR_BYTES)
 
 
 def where(trace: TracebackType | None) -> TracebackType | None:
@@ -185,7 +185,7 @@ def where(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _sentence(error: BaseException) -> str:
-    return "".join(format_exception_only(error)).strip()
+    return sendable("".join(format_exception_only(error)).strip(), MAX_ERROR_BYTES)
 
 
 def _returned(context: Context, result: object) -> Outcome:

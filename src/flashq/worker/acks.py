@@ -52,6 +52,9 @@ _TRY_AGAIN: Final = (ConnectionLost, CallTimeout, ShuttingDown, StorageError, Ov
 _OVER: Final = (StaleAttempt, NotActive, NotFound)
 """The server has ended the attempt without us."""
 
+_REFUSED: Final = "the server refused"
+"""How the failure begins that takes the place of an outcome that the server refused; it is not replaced again."""
+
 
 Entry = tuple[JobRecord, Outcome | None]
 """One attempt and how it ended; None: it never began, and is given back uncounted."""
@@ -200,8 +203,10 @@ class Acks:
             return error
         if isinstance(error, _OVER):
             self._note_stale([entry], [record.id])
-        elif isinstance(error, BadRequest) and isinstance(outcome, Done):
-            left.apart.append((record, Failed(f"the server refused the result: {error}", dead=True)))
+        elif isinstance(error, BadRequest) and _can_be_told_otherwise(outcome):
+            # An attempt that nobody ends would keep its job active for as long as this worker lives.
+            what = "the result" if isinstance(outcome, Done) else "how it ended"
+            left.apart.append((record, Failed(f"{_REFUSED} {what}: {error}", dead=True)))
         else:
             log.error("the server refused an outcome: %s", error, extra={"flashq": facts(record)})
         return None
@@ -219,6 +224,10 @@ class Acks:
             log.warning("cannot tell the server what became of jobs, trying again until it works: %s", error)
         self._backoff.failed()
         await asyncio.sleep(self._backoff.delay_ms(random()) / 1_000)  # noqa: S311 - spreads workers, guards nothing
+
+
+def _can_be_told_otherwise(outcome: Outcome | None) -> bool:
+    return outcome is not None and not (isinstance(outcome, Failed) and outcome.error.startswith(_REFUSED))
 
 
 def _result(outcome: Outcome | None) -> bytes:

@@ -106,8 +106,8 @@ class ReportLink:
         self._record = record
 
     def progress(self, percent: int, message: str | None) -> None:
-        """Say how far the attempt is; what is out of range is taken as the end of the range."""
-        self._reports.say(Report(self._record, max(0, min(100, int(percent))), message))
+        """Say how far the attempt is."""
+        self._reports.say(Report(self._record, percent, message))
 
     def heartbeat(self) -> None:
         """Say that the attempt lives."""

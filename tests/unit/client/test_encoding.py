@@ -127,3 +127,9 @@ def test_the_server_reads_every_lean_request(lean: Struct) -> None:
     line = encode(lean)
     understood = json.loads(encode(Decoder(requests.AnyRequest).decode(line)))
     assert {name: understood[name] for name in json.loads(line)} == json.loads(line)
+
+
+def test_half_a_character_is_refused_before_it_is_sent() -> None:
+    """UTF-8 has no word for a lone surrogate; the caller gets an error of FlashQ, like for every wrong request."""
+    with pytest.raises(BadRequest, match="UTF-8"):
+        encode(encoding.Fail(id=1, error="\ud800"))

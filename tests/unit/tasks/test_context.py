@@ -6,6 +6,7 @@ import pytest
 from msgspec import Raw
 
 from flashq import Cancelled, Context, JobRecord, current_job
+from flashq.protocol.limits import MAX_MESSAGE_BYTES
 from flashq.tasks.context import enter, leave
 
 
@@ -39,6 +40,15 @@ def test_what_is_said_goes_over_the_link() -> None:
     context.progress(50, "half")
     context.heartbeat()
     assert link.said == [(50, "half"), "beat"]
+
+
+def test_whatever_is_said_can_be_sent() -> None:
+    """Out of range is the end of the range, half characters are replaced, and a message has an end."""
+    link = Heard()
+    context = Context(task="t", link=link)
+    context.progress(-5, "half \ud800")
+    context.progress(1_000, "x" * 2_000_000)
+    assert link.said == [(0, "half ?"), (100, "x" * MAX_MESSAGE_BYTES)]
 
 
 def test_a_cancelled_attempt_is_told_at_every_turn() -> None:

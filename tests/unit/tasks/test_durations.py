@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from flashq.protocol.limits import MAX_DURATION_MS
 from flashq.tasks.durations import as_ms
 
 
@@ -32,3 +33,10 @@ def test_time_does_not_run_backwards(value: object) -> None:
     """A negative duration is a mistake in the sum before it."""
     with pytest.raises(ValueError, match="negative"):
         as_ms(value)
+
+
+def test_no_duration_is_longer_than_the_server_takes() -> None:
+    """A task that asks for a retry in a thousand years fails with that, instead of with a request that is refused."""
+    assert as_ms(MAX_DURATION_MS) == MAX_DURATION_MS
+    with pytest.raises(ValueError, match="ten years"):
+        as_ms(MAX_DURATION_MS + 1)

@@ -56,6 +56,9 @@ def raising(error: BaseException) -> list[Any]:
         (Retry("busy"), Failed("busy")),
         (Reject("no such user"), Failed("no such user", dead=True)),
         (Snooze(60), Snoozed(60)),
+        (Retry("half \ud800"), Failed("half ?")),
+        (Reject("half \ud800"), Failed("half ?", dead=True)),
+        (Reject("x" * (MAX_ERROR_BYTES + 1)), Failed("x" * MAX_ERROR_BYTES, dead=True)),
     ],
 )
 def test_what_a_task_raises_steers_its_job(error: BaseException, outcome: Outcome) -> None:

@@ -215,3 +215,30 @@ async def test_nothing_to_flush() -> None:
         acks.release([])
         assert await acks.flush(5) == 0
         assert server.requests == []
+
+
+@pytest.mark.parametrize("outcome", [Failed("x", delay=9), Snoozed(9)])
+async def test_an_end_that_is_refused_ends_the_job_all_the_same(outcome: Failed | Snoozed) -> None:
+    """Whatever the server refuses, the job does not stay active for ever: it fails for good, and says why, once."""
+
+    def picky(request: Request) -> bytes:
+        return line(ok=False, error="Invalid: no", code="bad_request")
+
+    async with telling(picky) as (acks, server):
+        acks.add(job(1), outcome)
+        assert await acks.flush(5) == 0
+    assert len(server.requests) == 2
+    assert server.requests[-1]["error"] == "the server refused how it ended: Invalid: no"
+    assert server.requests[-1]["dead"] is True
+
+
+async def test_an_end_that_cannot_be_written_holds_up_no_other() -> None:
+    """Half a character in a text fails its own job; the outcomes behind it are told."""
+    async with telling() as (acks, server):
+        acks.add(job(1), Failed("\ud800"))
+        acks.add(job(2), Failed("fine"))
+        assert await acks.flush(5) == 0
+    assert sorted((request["id"], request["error"][:9]) for request in server.requests) == [
+        (1, "the serve"),
+        (2, "fine"),
+    ]
