@@ -9,6 +9,7 @@ coroutine runs any more, as in a real death; or later it is, as for a process th
 """
 
 import asyncio
+import gc
 import linecache
 import os
 import sys
@@ -16,6 +17,7 @@ import sysconfig
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
+from traceback import clear_frames
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
@@ -78,7 +80,8 @@ class PlainRun:
         sys.settrace(self._enter)
         try:
             return run_plain(self._prepared)
-        except Killed:
+        except Killed as killed:
+            _bury(killed)
             return None
         finally:
             sys.settrace(before)
@@ -100,6 +103,15 @@ class PlainRun:
             if self._at is not None and len(self.points) > self._at:
                 raise Killed
         return self._line
+
+
+def _bury(killed: Killed) -> None:
+    """Let go of what the dead held, as a process does: a connection would keep its locks.
+
+    Those of sqlite3 are part of a reference cycle, so that only the collector finds them.
+    """
+    clear_frames(killed.__traceback__)
+    gc.collect()
 
 
 class CoroutineRun:

@@ -23,6 +23,27 @@ def plain() -> None:
     steps.append("c")
 
 
+class Held:
+    """What a process holds as long as it lives; part of a reference cycle, as a connection of sqlite3 is."""
+
+    living = 0
+
+    def __init__(self) -> None:
+        self.itself = self
+        Held.living += 1
+
+    def __del__(self) -> None:
+        Held.living -= 1
+
+
+@ledger.app.task(name="holding")
+def holding() -> None:
+    """Holds something over a line."""
+    held = Held()
+    steps.append("held")
+    del held
+
+
 def called() -> None:
     """A part of the program."""
     steps.append("b")
@@ -79,6 +100,12 @@ def test_a_plain_function_dies_before_its_line() -> None:
         run.start(at)
         left.append("".join(steps))
     assert left == ["", "a", "a", "ab", "ab", "abc"]
+
+
+def test_the_dead_hold_nothing() -> None:
+    """A connection left open by a killed attempt would keep its locks, and the next attempt would fail for it."""
+    assert PlainRun(prepared("holding")).start(2) is None
+    assert Held.living == 0
 
 
 def test_a_coroutine_stops_where_it_waits_and_goes_on() -> None:
