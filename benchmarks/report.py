@@ -150,7 +150,8 @@ def section(results: Sequence[Result], machine: str, command: str, others: float
     parts = [f"Machine: {machine}. Other programs used {others:.0%} of its processor time.\n\nAll of it: `{command}`."]
     for module_command in dict.fromkeys(result.command for result in results):
         own = [result for result in results if result.command == module_command]
-        parts.append(f"`{module_command}`, {len(own[0].samples)} runs:\n\n{table(own)}")
+        runs = sorted({len(result.samples) for result in own})
+        parts.append(f"`{module_command}`, {' to '.join(map(str, (runs[0], *runs[1:][-1:])))} runs:\n\n{table(own)}")
     return "\n\n".join(parts)
 
 
@@ -186,7 +187,7 @@ def measure(questions: dict[str, Question], size: Size) -> Iterator[Result]:
     """Ask one question after the other; ``questions`` by the name of their module."""
     for module, question in questions.items():
         command = f"python -m {module}{' --quick' if size is QUICK else ''}"
-        print(f"{command}  ({size.runs} runs, median and min to max)", flush=True)
+        print(f"{command}  (up to {size.runs} runs, median and min to max)", flush=True)
         others = Bystanders()
         for result in question(size):
             named = replace(result, command=command)

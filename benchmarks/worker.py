@@ -8,15 +8,20 @@ the last one, so it holds everything that lies between two jobs: pull, decode, c
 
 from collections.abc import Iterator
 from dataclasses import replace
+from time import monotonic
 from typing import Final
 
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.versus.contestants import FLASHQ, FLASHQ_PLAIN, Contestant
-from benchmarks.versus.rounds import IDLE_SECONDS, idle, play
+from benchmarks.versus.rounds import IDLE_SECONDS, another, idle, play
 
 THREADS: Final = replace(FLASHQ_PLAIN, worker=(*FLASHQ_PLAIN.worker, "--executor", "thread"))
 
 MB: Final = 1_000_000
+
+KIND_SECONDS: Final = 45
+"""For the rounds of one kind of worker: four kinds and the rest are under four minutes, and a slow disk, which each
+push waits for, means fewer rounds."""
 
 START: Final = Goal(most=0.5)
 """Seconds: shorter than what a person notices, or a deployment waits for."""
@@ -35,7 +40,9 @@ def _work(
     size: Size, contestant: Contestant, what: str, durability: Durability, *, drained: Goal | None, trip: Goal | None
 ) -> Iterator[Result]:
     """Rounds of one kind of worker."""
-    rounds = [play(contestant, durability, size, pinned=True) for _ in range(size.runs)]
+    began, rounds = monotonic(), [play(contestant, durability, size, pinned=True)]
+    while len(rounds) < size.runs and another(len(rounds), monotonic() - began, KIND_SECONDS):
+        rounds.append(play(contestant, durability, size, pinned=True))
     pushed, drains, starts, trips, slow = zip(
         *((one.pushed, one.drained, one.start, one.trip_ms, one.slow_trip_ms) for one in rounds), strict=True
     )

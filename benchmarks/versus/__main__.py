@@ -12,16 +12,17 @@ from time import monotonic
 from typing import Final
 
 from benchmarks.machine import Bystanders, describe
-from benchmarks.report import FULL, Marks, Size, check_marks, write_into
+from benchmarks.report import Marks, Size, check_marks, write_into
 from benchmarks.versus.brokers import find_redis
 from benchmarks.versus.contestants import CONTESTANTS, Contestant
 from benchmarks.versus.environments import Missing, install
-from benchmarks.versus.rounds import another, idle, play, turns
+from benchmarks.versus.rounds import ROUNDS, ROUNDS_SECONDS, another, idle, play, turns
 from benchmarks.versus.table import Score, one_line, tables
 
 MARKS: Final = Marks("<!-- versus: begin -->", "<!-- versus: end -->")
-ONE: Final = Size(runs=1, share=0.1)
-"""One round with a tenth of the jobs: for a first look."""
+FULL: Final = Size(runs=ROUNDS)
+QUICK: Final = Size(runs=1, share=0.1)
+"""As published; for a first look."""
 
 
 def prepare(contestants: Sequence[Contestant], redis: str | None) -> list[Score]:
@@ -41,7 +42,7 @@ def prepare(contestants: Sequence[Contestant], redis: str | None) -> list[Score]
 def compare(scores: Sequence[Score], size: Size) -> int:
     """Let those that are there take turns; how many rounds there were."""
     began, done = monotonic(), 0
-    while done < size.runs and another(done, monotonic() - began):
+    while done < size.runs and another(done, monotonic() - began, ROUNDS_SECONDS):
         play_round([score for score in scores if not score.failure], done, size)
         done += 1
     return done
@@ -100,7 +101,7 @@ def main() -> None:
     print(f"Machine: {machine}", flush=True)
     scores = prepare([one for one in CONTESTANTS if one.key in wanted], redis)
     others = Bystanders()
-    rounds = compare(scores, ONE if given.quick else FULL)
+    rounds = compare(scores, QUICK if given.quick else FULL)
     rest([score for score in scores if not score.failure])
     command = " ".join(["python", "-m", "benchmarks.versus", *sys.argv[1:]])
     head = f"Machine: {machine}. Other programs used {others.share():.0%} of its processor time.\n\n"

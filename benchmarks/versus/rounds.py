@@ -33,7 +33,7 @@ PATIENCE_SECONDS: Final = 60
 
 ROUNDS: Final = 3
 ROUNDS_SECONDS: Final = 500
-"""How many, and how long they may take together: with what comes before and behind them it is under ten minutes."""
+"""How many at most, and how long they may take together: with what comes before and behind them under ten minutes."""
 
 ROUND_TRIPS: Final = 300
 SETTLE_SECONDS: Final = 3
@@ -90,14 +90,15 @@ def turns(contestants: Sequence[Contestant], number: int) -> Iterator[tuple[Cont
             yield contestant, promise
 
 
-def another(done: int, seconds: float) -> bool:
-    """Whether one more round will fit into the time.
+def another(done: int, seconds: float, limit: float) -> bool:
+    """Whether one more round will fit into the time; the first always does.
 
     Args:
         done: rounds so far.
         seconds: that they took.
+        limit: that all of them may take.
     """
-    return done < ROUNDS and (done == 0 or seconds * (done + 1) / done <= ROUNDS_SECONDS)
+    return done == 0 or seconds * (done + 1) / done <= limit
 
 
 def play(contestant: Contestant, promise: Promise, size: Size, *, pinned: bool = False) -> Round:

@@ -1,5 +1,7 @@
 """How figures are kept, rounded, judged and written down."""
 
+from dataclasses import replace
+
 import pytest
 from benchmarks.report import (
     FIGURES,
@@ -71,6 +73,12 @@ def test_a_section_names_machine_and_commands() -> None:
     text = section([FAST, SLOW], "two cores", "python -m all", 0.031)
     assert text.startswith("Machine: two cores. Other programs used 3% of its processor time.")
     assert text.index("`python -m all`") < text.index("`python -m b`, 3 runs") < text.index("`python -m c`, 3 runs")
+
+
+def test_a_section_says_when_some_figures_have_fewer_runs() -> None:
+    """Where the time was up before all runs were made, the number of runs does not claim otherwise."""
+    few = replace(FAST, samples=(1.0,))
+    assert "`python -m b`, 1 to 3 runs:" in section([FAST, few, replace(FAST, samples=(1.0, 2.0))], "m", "c", 0)
 
 
 def test_figures_go_between_the_marks_and_nowhere_else(tmp_path) -> None:
