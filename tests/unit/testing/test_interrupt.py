@@ -104,7 +104,9 @@ def test_a_plain_function_dies_before_its_line() -> None:
 
 def test_the_dead_hold_nothing() -> None:
     """A connection left open by a killed attempt would keep its locks, and the next attempt would fail for it."""
-    assert PlainRun(prepared("holding")).start(2) is None
+    run = PlainRun(prepared("holding"))
+    assert run.start(3) is None
+    assert run.points[-1].endswith('`steps.append("held")`')
     assert Held.living == 0
 
 
