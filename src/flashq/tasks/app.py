@@ -399,12 +399,16 @@ class App:
         return self.job(id, job.task)
 
     def send_many(self, jobs: Sequence[Outgoing]) -> list[Job[Any]]:
-        """Enqueue many jobs in as few requests as possible; all or none holds for each request of up to 10,000."""
+        """Enqueue many jobs in as few requests as possible; all or none holds for each request of up to 10,000.
+
+        Raises:
+            TypeError, TooLarge: one of them cannot be sent; then none was.
+        """
         for job in jobs:
             for middleware in self.middlewares:
                 middleware.before_enqueue(job)
         made: dict[int, Job[Any]] = {}
-        for queue, places, specs in _batches(jobs):
+        for queue, places, specs in list(_batches(jobs)):  # all are written before the first is sent
             self._note(jobs, places, self.client.push_batch(queue, specs), made)
         return [made[place] for place in range(len(jobs))]
 
@@ -414,7 +418,7 @@ class App:
             for middleware in self.middlewares:
                 await middleware.abefore_enqueue(job)
         made: dict[int, Job[Any]] = {}
-        for queue, places, specs in _batches(jobs):
+        for queue, places, specs in list(_batches(jobs)):  # all are written before the first is sent
             self._note(jobs, places, await self.aclient.push_batch(queue, specs), made)
         return [made[place] for place in range(len(jobs))]
 

@@ -4,13 +4,15 @@ Both happen by the function's own signature and annotations. A call that does no
 not hours later in a worker; what a worker reads has the types that the function asks for, or the job is refused there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter, Signature, signature
-from typing import Any, Final, get_type_hints
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 from msgspec import UNSET, Raw, Struct, ValidationError, defstruct, json
 
+from flashq.errors import BadRequest
 from flashq.tasks.context import Context
 from flashq.tasks.payload import check_carried, decoder
 
@@ -35,21 +37,26 @@ class Arguments:
     def __init__(self, function: Callable[..., Any], where: str) -> None:
         self._function = function
         self._where = where
+        self._reserved: set[str] = set()
         whole = signature(function)
         hints = self._hints_now()
-        self.contexts: tuple[str, ...] = ()
-        """The parameters that get the context."""
+        self.contexts: tuple[tuple[str, int | None], ...] = ()
+        """The parameters that get the context, and their places among the positional ones; None: by name only."""
         self.context_first = False
-        """Whether the first positional parameter is one of them."""
+        """Whether the first positional parameter is one more of them."""
         own: list[Parameter] = []
         for place, parameter in enumerate(whole.parameters.values()):
-            if _is_context(hints.get(parameter.name, parameter.annotation)):
-                if place == 0 and parameter.kind in _POSITIONAL:
-                    self.context_first = True
-                else:
-                    self.contexts += (parameter.name,)
-            else:
+            if not _is_context(hints.get(parameter.name, parameter.annotation)):
                 own.append(parameter)
+            elif place == 0 and parameter.kind in _POSITIONAL:
+                self.context_first = True
+                self._reserved = {parameter.name}
+            elif parameter.kind in _NAMED:
+                by_place = parameter.kind in _POSITIONAL
+                self.contexts += ((parameter.name, place - self.context_first if by_place else None),)
+            else:
+                raise BadRequest(f"{where}: {parameter} cannot get the context; let it stand first, or have a name")
+        self._reserved = {*self._reserved, *(name for name, _ in self.contexts)}
         self.signature = Signature(own)
         positional = [p for p in own if p.kind in _POSITIONAL]
         self._most = len(positional)
@@ -69,10 +76,26 @@ class Arguments:
         """
         if self._plain and not kwargs and self._least <= len(args) <= self._most:
             return  # the usual case, at a tenth of the price
+        if not self._reserved.isdisjoint(kwargs):  # ``**kwargs`` would take what somebody pushed as the context
+            raise TypeError(f"{self._where}: the job's context is nobody's argument: {', '.join(self._reserved)}")
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self._where}: {error}") from None
+
+    def with_context(
+        self, context: object, args: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """A call's arguments, with the context at each place of `contexts` where nothing else was given."""
+        filled, named = list(args), dict(kwargs)
+        for name, place in self.contexts:
+            if name in named:
+                continue
+            if place is not None and place <= len(filled):
+                filled.insert(place, context)
+            else:
+                named[name] = context
+        return filled, named
 
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """All arguments of a call by name, defaults included."""
@@ -102,8 +125,8 @@ class Arguments:
     @cached_property
     def result(self) -> json.Decoder[Any]:
         """What reads the function's result; `Any` where it says nothing."""
-        kind = self._hints.get("return", Any)
         try:
+            kind = self._hints.get("return", Any)
             check_carried(kind, f"{self._where}, result")
             return decoder(kind)
         except Exception:
@@ -135,7 +158,7 @@ class Arguments:
             read = self._named.decode(kwargs)
             return {
                 name: value
-                for name, value in zip(read.__struct_fields__, _values(read), strict=True)
+                for name, value in zip(read.__struct_encode_fields__, _values(read), strict=True)
                 if value is not UNSET
             }
         known = {p.name: self._kind(p) for p in self.signature.parameters.values() if p.kind in _NAMED}
@@ -152,8 +175,11 @@ class Arguments:
         return self._struct(_NAMED, array_like=False)
 
     def _struct(self, kinds: tuple[Any, ...], *, array_like: bool) -> json.Decoder[Any]:
-        fields = [(p.name, self._kind(p), UNSET) for p in self.signature.parameters.values() if p.kind in kinds]
-        shape = defstruct("Arguments", fields, array_like=array_like, forbid_unknown_fields=True)
+        wanted = [p for p in self.signature.parameters.values() if p.kind in kinds]
+        # Fields of their own names: not every name that a parameter may have, a struct can have, too (``__x``).
+        names = {f"p{place}": p.name for place, p in enumerate(wanted)}
+        fields = [(field, self._kind(p), UNSET) for field, p in zip(names, wanted, strict=True)]
+        shape = defstruct("Arguments", fields, array_like=array_like, rename=names, forbid_unknown_fields=True)
         return decoder(shape)
 
     def _kind(self, parameter: Parameter) -> Any:  # noqa: ANN401 - an annotation
@@ -166,7 +192,9 @@ def _values(read: Struct) -> list[Any]:
 
 def _is_context(annotation: Any) -> bool:  # noqa: ANN401
     if isinstance(annotation, str):  # an annotation that cannot be resolved yet
-        return annotation.rpartition(".")[2] == Context.__name__
+        return annotation.removesuffix(" | None").rpartition(".")[2] == Context.__name__
+    if NoneType in (either := get_args(annotation)) and len(either) == 2:  # ``Context | None``
+        return any(_is_context(one) for one in either)
     return isinstance(annotation, type) and issubclass(annotation, Context)
 
 

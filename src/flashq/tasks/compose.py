@@ -31,13 +31,20 @@ class _Node(Struct):
 
 
 class _Ends(Struct):
-    """What a part of a flow leaves to the next: the places of its last jobs; ``many``: it was a group."""
+    """What a part of a flow leaves to the next.
+
+    Attributes:
+        places: of its last jobs, whose results the next part gets.
+        many: whether it was a group.
+        after: places of the jobs that must be over first; those of ``places`` unless the group was empty.
+    """
 
     places: list[int]
     many: bool
+    after: list[int]
 
 
-_START: Final = _Ends([], many=False)
+_START: Final = _Ends([], many=False, after=[])
 
 
 class Flow:
@@ -170,8 +177,9 @@ class Signature(Part):
         elif not self.immutable and before.places:
             use = "list" if before.many else "first"
         self.arguments.check(args if use is None else (None, *args), self.kwargs)
-        nodes.append(_Node(self.make(args, dict(self.kwargs)), before.places, use))
-        return _Ends([len(nodes) - 1], many=False)
+        nodes.append(_Node(self.make(args, dict(self.kwargs)), before.after, use))
+        here = [len(nodes) - 1]
+        return _Ends(here, many=False, after=here)
 
     def apps(self) -> list[Sender]:
         """The task's app."""
@@ -189,7 +197,8 @@ class chain(Part):  # noqa: N801 - used like a function
     """
 
     def __init__(self, *parts: Part) -> None:
-        self.parts = parts
+        # Chains in chains are one: ``a | b | c ...`` of thousands would else be nested thousands deep.
+        self.parts: list[Part] = [one for part in parts for one in (part.parts if isinstance(part, chain) else [part])]
 
     def place(self, nodes: list[_Node], before: _Ends) -> _Ends:
         """Append the jobs of all parts, each after the one before."""
@@ -216,7 +225,7 @@ class group(Part):  # noqa: N801
     def place(self, nodes: list[_Node], before: _Ends) -> _Ends:
         """Append the jobs of all parts, each after what came before the group."""
         places = [place for part in self.parts for place in part.place(nodes, before).places]
-        return _Ends(places, many=True)
+        return _Ends(places, many=True, after=places or before.after)
 
     def apps(self) -> list[Sender]:
         """The apps of its tasks."""

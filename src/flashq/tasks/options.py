@@ -6,10 +6,11 @@ from typing import Any, Final, TypedDict, Unpack
 
 from msgspec import Struct, structs
 
+from flashq.errors import BadRequest
 from flashq.protocol.limits import MAX_KEY_CHARS
 from flashq.tasks.arguments import Arguments
 from flashq.tasks.durations import Duration, as_ms
-from flashq.tasks.payload import to_json
+from flashq.tasks.payload import to_sorted_json
 
 Unique = bool | str | Callable[..., str]
 """How a unique key is made: True: of all arguments; a format string such as ``"user-{user_id}"``; or a function of the
@@ -93,11 +94,22 @@ def unique_key(unique: Unique, task: str, arguments: Arguments, args: Sequence[A
         arguments: its parameters.
         args: the call's positional arguments.
         kwargs: the call's keyword arguments.
+
+    Raises:
+        BadRequest: an argument is missing, as in a part of a chain whose first one is still to come.
     """
-    if isinstance(unique, str):
-        key = unique.format(**arguments.named(args, kwargs))
-    elif callable(unique):
+    if callable(unique):
         key = unique(*args, **kwargs)
     else:
-        key = f"{task}:{sha256(to_json(arguments.named(args, kwargs))).hexdigest()}"
+        try:
+            named = arguments.named(args, kwargs)
+        except TypeError as error:
+            raise BadRequest(
+                f"task {task!r}: its unique key is made of all arguments ({error}); in a composition use si(), which "
+                "has them, or options(unique_key=...)"
+            ) from None
+        if isinstance(unique, str):
+            key = unique.format(**named)
+        else:
+            key = f"{task}:{sha256(to_sorted_json(named)).hexdigest()}"
     return key if len(key) <= MAX_KEY_CHARS else sha256(key.encode()).hexdigest()

@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from flashq.errors import TooLarge
+from flashq.protocol.limits import MAX_JOB_BYTES
 from flashq.tasks.options import Options
 from flashq.tasks.payload import Envelope, Use, to_json
 
@@ -33,8 +35,12 @@ class Outgoing(Struct):
 
         Raises:
             TypeError: an argument has no JSON form.
+            TooLarge: a job may not carry so much.
         """
         try:
-            return to_json(Envelope(self.task, self.args, self.kwargs, self.headers, use))
-        except TypeError as error:
+            written = to_json(Envelope(self.task, self.args, self.kwargs, self.headers, use))
+        except (TypeError, ValueError, RecursionError) as error:  # without a word in JSON, half a character, endless
             raise TypeError(f"task {self.task!r}: {error}") from None
+        if len(written) > MAX_JOB_BYTES:
+            raise TooLarge(f"task {self.task!r}: Job data too large ({len(written)} bytes, max {MAX_JOB_BYTES} bytes)")
+        return written

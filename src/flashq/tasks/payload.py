@@ -72,6 +72,10 @@ def _from_json(kind: type, value: Any) -> Any:  # noqa: ANN401
 to_json: Final = json.Encoder(enc_hook=_to_json).encode
 """Any value as JSON; raises TypeError for what has none."""
 
+to_sorted_json: Final = json.Encoder(enc_hook=_to_json, order="deterministic").encode
+"""The same, but equal values become equal bytes: members of objects and of sets are sorted. A set of texts has another
+order in every process."""
+
 read_envelope: Final = json.Decoder(Received).decode
 
 

@@ -7,7 +7,7 @@ The signature goes through: ``send.delay("ada")`` is checked against ``def send(
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from functools import update_wrapper
-from inspect import Parameter, iscoroutinefunction
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
@@ -43,7 +43,7 @@ class Call(Generic[P, R]):
         """
         return _Changed(self.task, self.defaults.changed(**changes))
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue one job with these arguments.
 
         Returns:
@@ -55,7 +55,7 @@ class Call(Generic[P, R]):
         """
         return self.task.app.send(self.outgoing(args, kwargs))
 
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    async def adelay(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """`delay` for coroutines."""
         return await self.task.app.asend(self.outgoing(args, kwargs))
 
@@ -82,11 +82,11 @@ class Call(Generic[P, R]):
         """`starmap` for coroutines."""
         return await self.task.app.asend_many([self.outgoing(tuple(item), {}) for item in items])
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature:  # noqa: ANN401 - what comes first is not known yet
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature:  # noqa: ANN401 - what comes first is not known yet
         """The call for a `chain`, `group` or `chord`: the results before it come as its first argument."""
         return Signature(self.task.app, self.task.arguments, self.unchecked, args, kwargs)
 
-    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature:
+    def si(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature:
         """The call for a `chain`, `group` or `chord`, with these arguments and no others."""
         return Signature(self.task.app, self.task.arguments, self.unchecked, args, kwargs, immutable=True)
 
@@ -163,7 +163,7 @@ class Task(Call[P, R]):
     def call(self, context: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
         """Call the function, with the context wherever it asks for one."""
         if self.arguments.contexts:
-            kwargs = {**dict.fromkeys(self.arguments.contexts, context), **kwargs}
+            args, kwargs = self.arguments.with_context(context, args, kwargs)
         return (
             self.function(context, *args, **kwargs) if self.arguments.context_first else self.function(*args, **kwargs)
         )
@@ -181,7 +181,7 @@ class Task(Call[P, R]):
 class PlainTask(Task[P, R]):
     """A task made of a plain function."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         result: R = self.call(context_here(self.name), args, kwargs)
         return result
@@ -192,7 +192,7 @@ class CoroutineTask(Task[P, R]):
 
     is_async = True
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Run the function here and now: await it."""
         coroutine: Coroutine[Any, Any, R] = self.call(context_here(self.name), args, kwargs)
         return coroutine
@@ -236,10 +236,25 @@ def task_of(
     never_retry: tuple[type[BaseException], ...],
     unique: Unique,
 ) -> "Task[Any, Any]":
-    """The task of a function; named after its module and itself if ``name`` is None."""
+    """The task of a function; named after its module and itself if ``name`` is None.
+
+    Raises:
+        BadRequest: it is no function, or one that no job can run.
+    """
+    if isinstance(function, staticmethod):
+        function = function.__func__
+    _check_function(function)
     kind = CoroutineTask if iscoroutinefunction(function) else PlainTask
     named = name or f"{_module(function)}.{function.__qualname__}"
     return kind(app, function, named, defaults, retry_on=retry_on, never_retry=never_retry, unique=unique)
+
+
+def _check_function(function: Callable[..., Any]) -> None:
+    """Refuse here what a worker could only fail with."""
+    if isinstance(function, (Task, type)) or not callable(function) or not hasattr(function, "__qualname__"):
+        raise BadRequest(f"a task is made of a function, not of {function!r}")
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise BadRequest(f"{function.__qualname__} is a generator, and a job returns one value: return a list")
 
 
 def _module(function: Callable[..., Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashq import App, BadRequest, Middleware
+from flashq import App, BadRequest, Middleware, TooLarge
 from flashq.protocol.limits import MAX_BATCH
 from flashq.tasks import app as module
 from flashq.tasks.outgoing import Outgoing
@@ -140,6 +140,19 @@ async def test_middlewares_see_every_job_before_it_leaves() -> None:
     with pytest.raises(PermissionError):
         send.delay("veto")
     assert len(client.pushed) == 4
+
+
+@pytest.mark.parametrize("last", ["\ud800", "x" * 1_100_000])
+def test_a_map_with_a_job_that_cannot_be_sent_sends_none(last: str) -> None:
+    """Also if it stands in a later request than the first."""
+    app, client = recorded()
+
+    @app.task
+    def take(item: str) -> None: ...
+
+    with pytest.raises((TypeError, TooLarge), match="take"):
+        take.map([*map(str, range(MAX_BATCH)), last])
+    assert client.pushed == []
 
 
 def test_large_maps_are_cut_into_requests() -> None:

@@ -106,11 +106,41 @@ def test_context_parameters_are_not_arguments() -> None:
 
     one, two = Arguments(first, "t"), Arguments(keyword, "t")
     assert (one.context_first, one.contexts) == (True, ())
-    assert (two.context_first, two.contexts) == (False, ("job",))
+    assert (two.context_first, two.contexts) == (False, (("job", None),))
     one.check((1,), {})
     two.check((1,), {})
     with pytest.raises(TypeError):
         one.check((None, 1), {})
+
+
+def test_nobody_pushes_a_context() -> None:
+    """``**kwargs`` would take it, and the function would be handed an argument where it expects its context."""
+
+    def first(job: Context, **more: int) -> None:
+        """In front."""
+
+    def keyword(*, job: Context | None = None, **more: int) -> None:
+        """By keyword."""
+
+    for function in (first, keyword):
+        arguments = Arguments(function, "t")
+        arguments.check((), {"other": 1})
+        with pytest.raises(TypeError, match="nobody's argument: job"):
+            arguments.read(Raw(b"[]"), Raw(b'{"job":1}'))
+
+
+def test_a_context_that_has_no_name_and_does_not_stand_first_is_refused() -> None:
+    """There is no way to hand it over in every call."""
+
+    def later(a: int, job: Context, /) -> None:
+        """Between positional-only parameters."""
+
+    def many(*jobs: Context) -> None:
+        """As if there were several."""
+
+    for function in (later, many):
+        with pytest.raises(BadRequest, match="cannot get the context"):
+            Arguments(function, "t")
 
 
 def test_annotations_may_name_what_is_defined_later() -> None:
@@ -153,3 +183,28 @@ def test_results_are_read_by_the_return_annotation() -> None:
     assert Arguments(dated, "t").result.decode(b'"2026-01-02"') == date(2026, 1, 2)
     assert Arguments(bare, "t").result.decode(b'"2026-01-02"') == "2026-01-02"
     assert Arguments(opaque, "t").result.decode(b"[1]") == [1]
+
+
+def test_an_annotation_that_only_the_type_checker_sees_is_no_annotation_of_the_result() -> None:
+    """Whoever enqueues has no need of it, and must not get an error after the job is on its way."""
+    names: dict[str, Any] = {}
+    exec(compile("def f(a: 'Nowhere') -> 'Nowhere': ...", "unseen", "exec", dont_inherit=True), names)
+    arguments = Arguments(names["f"], "t")
+    assert arguments.result.decode(b"[1]") == [1]
+    with pytest.raises(NameError, match="Nowhere"):
+        arguments.read(Raw(b"[1]"), Raw(b"{}"))
+
+
+def test_parameters_may_have_any_name() -> None:
+    """Also those that mean something to what reads them."""
+
+    def odd(self: int, __x: int = 2, __struct_fields__: int = 3, p0: int = 4) -> None:
+        """Names to stumble over."""
+
+    arguments = Arguments(odd, "t")
+    assert arguments.read(Raw(b"[1,5]"), Raw(b'{"p0":6,"__struct_fields__":7}')) == (
+        [1, 5],
+        {"p0": 6, "__struct_fields__": 7},
+    )
+    with pytest.raises(ValidationError, match=r"\$\.p0"):
+        arguments.read(Raw(b"[1]"), Raw(b'{"p0":"x"}'))

@@ -1,5 +1,7 @@
 """Compositions: what a chain, a group and a chord become on the wire."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pytest
@@ -93,6 +95,20 @@ def test_an_empty_group_gives_an_empty_list() -> None:
     assert told(client) == [("one", [[]], None, [], False)]
     with pytest.raises(BadRequest, match="empty composition"):
         group().delay()
+
+
+def test_an_empty_group_keeps_the_order() -> None:
+    """What comes behind it still waits for what stands before it."""
+    _, client, one, _ = tasks()
+    chain(one.s(1), group([]), one.s()).delay()
+    assert told(client) == [("one", [1], None, [], False), ("one", [[]], None, [0], False)]
+
+
+def test_a_chain_of_any_length() -> None:
+    """Put together by bars it is one chain, not thousands of chains in chains."""
+    _, client, one, _ = tasks()
+    reduce(or_, [one.s(1), *(one.s() for _ in range(3_000))]).delay()
+    assert [job.after for job in client.flows[0]] == [None, *([place] for place in range(3_000))]
 
 
 def test_calls_are_checked_with_the_result_to_come() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flashq.errors import BadRequest
 from flashq.tasks.arguments import Arguments
 from flashq.tasks.options import Options, Unique, unique_key
 
@@ -66,3 +67,21 @@ def test_keys_fit_into_a_key() -> None:
     keys = {unique_key(lambda user: user, "pay", ARGUMENTS, ("x" * 300 + end,), {}) for end in "ab"}
     assert len(keys) == 2
     assert all(len(key) == 64 for key in keys)
+
+
+def test_keys_do_not_depend_on_the_order_of_what_has_none() -> None:
+    """Members of a dict, and of a set, whose order is another one in every process."""
+
+    def key(user: object) -> str:
+        return unique_key(True, "pay", ARGUMENTS, (user,), {})
+
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    words = [f"word{number}" for number in range(50)]
+    assert key(set(words)) == key(sorted(words))
+
+
+def test_a_key_of_arguments_that_are_still_to_come_is_refused() -> None:
+    """A part of a chain has its first argument only when it runs; the error says what to do."""
+    for unique in (True, "user-{user}"):
+        with pytest.raises(BadRequest, match=r"task 'pay': its unique key .* use si\(\)"):
+            unique_key(unique, "pay", ARGUMENTS, (), {"amount": 3})

@@ -2,13 +2,14 @@
 
 import inspect
 import sys
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flashq import BadRequest, Context, current_job
+from flashq import App, BadRequest, Context, current_job
 from flashq.tasks.context import enter, leave
 from unit.tasks.recorder import recorded
 
@@ -217,3 +218,78 @@ def test_which_failures_are_tried_again() -> None:
     retries = app.task(name="a", retry_on=[OSError], never_retry=[FileNotFoundError])(lambda: None).retries
     assert [retries(error) for error in (OSError(), FileNotFoundError(), ValueError())] == [True, False, False]
     assert app.task(name="b")(lambda: None).retries(ValueError())
+
+
+def test_the_context_comes_wherever_it_is_asked_for() -> None:
+    """In front, in the middle, behind, before the rest, optional: other arguments stay where they are."""
+    app, _ = recorded()
+    context = Context(task="t")
+
+    def first(job: Context, a: int, b: int = 2) -> Any:
+        return job, a, b
+
+    def middle(a: int, job: Context, b: int = 2) -> Any:
+        return job, a, b
+
+    def last(a: int, b: int = 2, job: Context | None = None) -> Any:
+        return job, a, b
+
+    def rest(a: int, job: Context, *b: int) -> Any:
+        return (job, a, *b)
+
+    def keyword(a: int, b: int = 2, *, job: Context) -> Any:
+        return job, a, b
+
+    for function in (first, middle, last, rest, keyword):
+        task: Any = app.task(function)
+        assert task.call(context, [1, 3], {}) == (context, 1, 3)
+        if function is not rest:
+            assert task.call(context, [1], {}) == (context, 1, 2)
+            assert task.call(context, [1], {"b": 4}) == (context, 1, 4)
+            assert task.call(context, [], {"a": 1, "b": 4}) == (context, 1, 4)
+
+
+def test_only_functions_become_tasks() -> None:
+    """What no job could run, or no worker could find by its name, is refused where it is declared."""
+    app, _ = recorded()
+
+    def plain() -> None: ...
+    def one_by_one() -> Any:
+        yield 1
+
+    async def one_by_one_later() -> Any:
+        yield 1
+
+    task = app.task(plain)
+    things: list[Any] = [task, partial(plain), App, classmethod(plain), 7, one_by_one, one_by_one_later]
+    for thing in things:
+        with pytest.raises(BadRequest, match=r"made of a function|is a generator"):
+            app.task(thing)
+    assert list(app.tasks.values()) == [task]
+
+
+def test_a_static_method_is_a_function() -> None:
+    """Declared inside a class, whichever decorator comes first; a coroutine function stays one."""
+    app, _ = recorded()
+
+    class Mails:
+        """A class used as a drawer."""
+
+        @app.task
+        @staticmethod
+        async def send(to: str) -> None: ...
+
+    assert Mails.send.is_async
+
+
+def test_parameters_may_be_named_like_ours() -> None:
+    """``self`` is a keyword argument like any other."""
+    app, _ = recorded()
+
+    @app.task
+    def odd(self: int, task: int, args: int) -> tuple[int, int, int]:
+        return self, task, args
+
+    odd.delay(self=1, task=2, args=3)
+    assert [odd.s(self=1).kwargs, odd.si(self=1, task=2, args=3).kwargs["self"]] == [{"self": 1}, 1]
+    assert odd(self=1, task=2, args=3) == (1, 2, 3)
