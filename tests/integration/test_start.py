@@ -56,6 +56,7 @@ WRONG_VALUES: list[tuple[str, str]] = [
     *(("DEFAULT_MAX_ATTEMPTS", value) for value in ("", "-1", "x", "4294967296", "1e3")),
     *(("DEFAULT_BACKOFF", value) for value in ("", "-1", "x", "315360000001")),
     *(("LEASE", value) for value in ("", "999", "-1", "30m", "315360000001")),
+    *(("WORKER_SILENCE", value) for value in ("", "99", "-1", "30s", "315360000001")),
     *(("MAX_MEMORY", value) for value in ("", "1", "-1", "1G", "9007199254740993")),
     *(("LOOP", value) for value in ("", "trio")),
     *(("LOG_LEVEL", value) for value in ("", "loud")),
