@@ -1013,6 +1013,31 @@ def test_workers(door: Door, client: LineClient) -> None:
     assert (job["id"], job["attempts"]) == (jobs[2]["id"], 0)
 
 
+def test_a_worker_that_missed_a_delivery(door: Door, client: LineClient) -> None:
+    """Saying what it holds gives everything else back, uncounted; what it names goes on under its token."""
+    name = door.name("worker")
+    client.ok("HELLO", worker=name)
+    client.ok("PUSHB", queue=door.queue, jobs=[{"data": n} for n in range(4)])
+    kept, done, *lost = client.ok("PULLB", queue=door.queue, count=4)["jobs"]
+    client.ok("ACK", id=done["id"], token=done["token"])
+    holds = [[kept["id"], kept["token"]], [done["id"], done["token"]], [lost[0]["id"], "another"], [10**9, "none"]]
+    assert client.ask("HELLO", worker=name, holds=holds) == {"ok": True}
+    again = client.ok("PULLB", queue=door.queue, count=4)["jobs"]
+    assert [(job["id"], job["attempts"]) for job in again] == [(job["id"], 0) for job in lost]
+    assert client.refused("ACK", id=lost[0]["id"], token=lost[0]["token"])[0] == "stale_attempt"
+    client.ok("ACK", id=kept["id"], token=kept["token"])
+    assert client.ask("HELLO", worker=name, holds=[]) == {"ok": True}
+    assert [job["id"] for job in client.ok("PULLB", queue=door.queue, count=4)["jobs"]] == [job["id"] for job in lost]
+
+
+@pytest.mark.parametrize("holds", [1, [1], [[1]], [[1, None]], [["1", "t"]], [[-1, "t"]]])
+def test_holds_are_pairs(client: LineClient, door: Door, holds: object) -> None:
+    """Anything else is refused, and registers nobody."""
+    name = door.name("worker")
+    assert client.refused("HELLO", worker=name, holds=holds)[0] == "bad_request"
+    assert workers_named(client, name) == []
+
+
 def test_a_worker_that_died(door: Door, client: LineClient) -> None:
     """A leave with an error ends what the worker held as failed, with that text."""
     name = door.name("worker")

@@ -707,10 +707,13 @@ class Model:
             if q.pushed or q.paused or q.rate or q.slots
         ]
 
-    def _hello(self, r: requests.Hello, session: Any, _: Any, now: Instant, __: Any) -> replies.Reply:
+    def _hello(self, r: requests.Hello, session: Any, _: Any, now: Instant, hint: Any) -> replies.Reply:
         for name in r.queues:
             _check_name(name)
-        self.sessions[session] = self._greet(r.worker, r.queues, r.concurrency, r.host, r.pid, now)
+        worker = self.sessions[session] = self._greet(r.worker, r.queues, r.concurrency, r.host, r.pid, now)
+        if r.holds is not None:
+            held = set(r.holds)
+            self._return_deliveries([id for id in worker.holds if (id, self.jobs[id].token) not in held], hint, now)
         return OK
 
     def _greet(
@@ -763,19 +766,23 @@ class Model:
         del self.workers[worker.name]
         self._end_beat(worker)
         self.sessions.pop(session, None)
-        order = _taken(worker.holds, _flat(hint))
         if r.error is not None:
-            for id in order:
+            for id in _taken(worker.holds, _flat(hint)):
                 job = self.jobs.get(id)
                 if job is not None and job.state == "active" and job.worker is worker:
                     self._end(job, _cut(r.error, 8 * 1024), now)
             return OK
+        self._return_deliveries(worker.holds, hint, now)
+        return OK
+
+    def _return_deliveries(self, ids: Collection[int], hint: Any, now: Instant) -> None:
+        """Attempts that nobody runs go back uncounted."""
+        order = _taken(ids, _flat(hint))
         start = 0
         for end in range(1, len(order) + 1):  # a delivery at a time, as the parked are served after each
             if end == len(order) or self._delivery(order[end]) != self._delivery(order[start]):
                 self._hand_back(order[start:end], now)
                 start = end
-        return OK
 
     def _delivery_of(self, id: int) -> tuple[int, int] | None:
         """The delivery under which a job runs; None when it does not."""

@@ -379,7 +379,8 @@ class Workload:
 
     def _hello(self) -> None:
         if self.plan.worker_names:
-            self._call(r.Hello(worker=self._worker(), queues=[self._queue()], concurrency=self._below(9)))
+            holds = self._one_of((None, None, None, [], list(self.world.known[-5:])))
+            self._call(r.Hello(worker=self._worker(), queues=[self._queue()], concurrency=self._below(9), holds=holds))
 
     def _beat(self) -> None:
         client = self._client()

@@ -516,10 +516,18 @@ def auth(token: str) -> Call[None]:
 
 
 def hello(
-    worker: str, queues: Sequence[str], concurrency: int, host: str | None = None, pid: int | None = None
+    worker: str,
+    queues: Sequence[str],
+    concurrency: int,
+    host: str | None = None,
+    pid: int | None = None,
+    holds: Iterable[JobRecord] | None = None,
 ) -> Call[None]:
-    """HELLO: the connection is part of a worker."""
-    request = requests.Hello(worker=worker, queues=list(queues), concurrency=concurrency, host=host, pid=pid)
+    """HELLO: the connection is part of a worker, which holds these jobs and no others."""
+    known = None if holds is None else [(job.id, job.token or "") for job in holds]
+    request = encoding.Hello(
+        worker=worker, queues=list(queues), concurrency=concurrency, host=host, pid=pid, holds=known
+    )
     return Call(request, read_ok, True)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Cron",
     "Fail",
     "FlowJob",
+    "Hello",
     "JobSpec",
     "Progress",
     "Pull",
@@ -139,6 +140,10 @@ class Bye(requests.Bye, omit_defaults=True, kw_only=True, gc=False):
 
 class Progress(requests.Progress, omit_defaults=True, kw_only=True, gc=False):
     """PROGRESS."""
+
+
+class Hello(requests.Hello, omit_defaults=True, kw_only=True, gc=False):
+    """HELLO."""
 
 
 class Cron(requests.Cron, omit_defaults=True, kw_only=True, gc=False):

@@ -604,10 +604,11 @@ class FlashQ:
         *,
         host: str | None = None,
         pid: int | None = None,
+        holds: Iterable[JobRecord] | None = None,
     ) -> None:
         """Say that this client is a worker: what it pulls is leased to the worker as long as it sends `beat`.
 
-        Said again by itself whenever the client connects again.
+        Said again by itself, without ``holds``, whenever the client connects again.
 
         Args:
             worker: its name, unlike any other's.
@@ -615,9 +616,14 @@ class FlashQ:
             concurrency: how many jobs it runs at once.
             host: where it runs.
             pid: its process.
+            holds: every job of the worker that is not settled yet; None: nothing is said of it. Jobs that the server
+                leased to the worker and that are not among these were lost with a connection on their way: they go
+                back uncounted. Only for a worker that pulls over one connection, one pull at a time.
         """
-        call = calls.hello(worker, queues, concurrency, host, pid)
-        self._connection.greet(call.request, self._call_timeout_ms)
+        greeting = calls.hello(worker, queues, concurrency, host, pid)
+        self._connection.greet(greeting.request, self._call_timeout_ms)
+        if holds is not None:
+            self._do(calls.hello(worker, queues, concurrency, host, pid, holds))
 
     def beat(self, worker: str, *, wait: int | None = None) -> list[EndedAttempt]:
         """Say that the worker lives: renews the leases of all its jobs. Due every five seconds.

@@ -46,6 +46,8 @@ def hello(context: Context, session: Session, request: requests.Hello, now: Inst
     session.worker = context.engine.control.hello(
         request.worker, request.queues, request.concurrency, request.host, request.pid, now
     )
+    if request.holds is not None:
+        context.engine.control.reconcile(session.worker, set(request.holds), now)
     return OK
 
 

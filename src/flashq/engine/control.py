@@ -1,5 +1,7 @@
 """What operators and running workers ask for: brakes, dead letters, progress, schedules, signs of life."""
 
+from collections.abc import Container
+
 from flashq.engine.beats import Beats
 from flashq.engine.clocks import Clocks, expires_at
 from flashq.engine.cron import NOTHING, Crons, job_of
@@ -162,6 +164,22 @@ class Control:
             worker.queues, worker.concurrency, worker.host, worker.pid = queues, concurrency, host, pid
             self._renew(worker, now)
         return worker
+
+    def reconcile(self, worker: Worker, holds: Container[tuple[int, str]], now: Instant) -> None:
+        """A worker says what it holds: other attempts never reached it, and go back uncounted.
+
+        Their delivery was lost with a connection. Nothing else would ever end them: the worker lives, and its leases
+        are bound by its heartbeat alone.
+
+        Args:
+            worker: who says so.
+            holds: (id, token) of every attempt that it knows of.
+            now: the moment of the call.
+        """
+        for lease in reversed(list(worker.leases)):
+            lost = [id for id in lease.ids if (id, lease.token) not in holds]
+            if lost:
+                self._settle.hand_back(lost, lease.token, now)
 
     def beat(self, name: str, now: Instant) -> Worker:
         """A worker lives: everything it holds is renewed.

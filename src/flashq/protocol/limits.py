@@ -81,6 +81,9 @@ MAX_CRON_BYTES: Final = 16 * 1024 * 1024
 MAX_WORKER_QUEUES: Final = 100
 """Queues that a worker names: they are kept for WORKERS only."""
 
+MAX_HOLDS: Final = 100_000
+"""Attempts that a worker names when it says hello again: as many as fit well into a line."""
+
 MAX_WORKERS: Final = 10_000
 MAX_SUBSCRIPTIONS: Final = 500
 """Things that live until someone deletes them; each costs memory and a line in every listing."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
-from flashq.protocol.limits import MAX_PULL_QUEUES, MAX_TAGS, MAX_WORKER_QUEUES
+from flashq.protocol.limits import MAX_HOLDS, MAX_PULL_QUEUES, MAX_TAGS, MAX_WORKER_QUEUES
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
@@ -279,13 +279,20 @@ class Ping(Request, tag="PING", kw_only=True, gc=False):
 
 
 class Hello(Request, tag="HELLO", kw_only=True, gc=False):
-    """This connection is part of a worker; jobs it pulls are leased to the worker."""
+    """This connection is part of a worker; jobs it pulls are leased to the worker.
+
+    Attributes:
+        worker: its name.
+        queues, concurrency, host, pid: what WORKERS says of it.
+        holds: (id, token) of every attempt that it knows of; whatever else is leased to it goes back uncounted.
+    """
 
     worker: Annotated[str, Meta(min_length=1, max_length=256)]
     queues: Annotated[list[Key], Meta(max_length=MAX_WORKER_QUEUES)] = field(default_factory=list)
     concurrency: U32 = 1
     host: Key | None = None
     pid: U32 | None = None
+    holds: Annotated[list[tuple[JobId, str]], Meta(max_length=MAX_HOLDS)] | None = None
 
 
 class Beat(Request, tag="BEAT", kw_only=True, gc=False):

@@ -85,6 +85,7 @@ class Acks:
         self._room = room
         self._together: list[Entry] = []
         self._apart: list[Entry] = []
+        self._under_way: list[Entry] = []
         self._sending: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._troubled = False
@@ -92,6 +93,10 @@ class Acks:
     def __len__(self) -> int:
         """How many there are, without those under way."""
         return len(self._together) + len(self._apart)
+
+    def records(self) -> list[JobRecord]:
+        """The jobs whose end the server may not know yet, those under way included."""
+        return [record for entries in (self._under_way, self._together, self._apart) for record, _ in entries]
 
     @property
     def full(self) -> bool:
@@ -139,12 +144,14 @@ class Acks:
 
     async def _send_some(self) -> None:
         batch = left = self._take()
+        self._under_way = [*batch.together, *batch.apart]
         trouble: BaseException | None = None
         try:
             left, trouble = await self._send(batch)
         finally:
             # What was not told is told next, also if this was given up in the middle.
             self._together[:0], self._apart[:0] = left
+            self._under_way = []
         if trouble is not None:
             await self._pause(trouble)
         elif self._troubled:

@@ -12,9 +12,11 @@ nothing is on its way any more; closing the connection would leave such jobs to 
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import random
 from typing import Final
+
+from msgspec import structs
 
 from flashq.client import AsyncFlashQ, calls
 from flashq.client.pipeline import Backoff
@@ -102,8 +104,10 @@ class Puller:
         Raises:
             FlashQError: what the server or the connection said.
         """
+        pull = calls.pull_any(self._queues, count, PARK_MS)
         async with self._client.pipeline() as p:
-            pulled = p.add(calls.pull_any(self._queues, count, PARK_MS))
+            # Sent once: jobs of an answer that is lost must be missed, not covered up by the next answer.
+            pulled = p.add(structs.replace(pull, repeatable=False))
         return pulled.result()
 
     async def give_up(self) -> None:
@@ -122,12 +126,21 @@ class Fetch:
         puller: how to pull.
         room: how many jobs may be taken now.
         came: gets every batch of jobs.
+        missed: called after a pull whose answer is lost, before the next: tells the server what did arrive.
     """
 
-    def __init__(self, puller: Puller, room: Callable[[], int], came: Callable[[list[JobRecord]], None]) -> None:
+    def __init__(
+        self,
+        puller: Puller,
+        room: Callable[[], int],
+        came: Callable[[list[JobRecord]], None],
+        missed: Callable[[], Awaitable[None]],
+    ) -> None:
         self._puller = puller
         self._room = room
         self._came = came
+        self._missed = missed
+        self._unsure = False
         self._backoff = Backoff()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -180,7 +193,11 @@ class Fetch:
 
     async def _pull(self, count: int) -> None:
         try:
+            if self._unsure:
+                await self._missed()
+            self._unsure = True
             records = await self._puller.pull(count)
+            self._unsure = False
         except (Unauthorized, Forbidden):
             raise
         except FlashQError as error:

@@ -83,6 +83,10 @@ class Roster:
         """How many run, old attempts included."""
         return self._running
 
+    def records(self) -> list[JobRecord]:
+        """The jobs that run or wait here."""
+        return [begun.record for begun in self._begun.values()] + [taken.record for taken in self._taken]
+
     def room(self) -> int:
         """How many jobs may be taken now. After 0, ``hungry`` is called as soon as there is room."""
         ahead = self._pace.ahead()

@@ -24,7 +24,7 @@ from flashq.client import AsyncFlashQ
 from flashq.client.results import JobRecord
 from flashq.errors import BadRequest, CallTimeout, ConnectionLost, FlashQError, NotFound
 from flashq.model import EndedAttempt
-from flashq.protocol.limits import MAX_WORKER_QUEUES
+from flashq.protocol.limits import MAX_HOLDS, MAX_WORKER_QUEUES
 from flashq.tasks import App
 from flashq.worker.acks import Acks
 from flashq.worker.beat import Beat
@@ -204,9 +204,14 @@ class Worker:
             log.warning("no server yet, trying again until there is one: %s", error)
             return False  # the client has waited before it gave up, and waits again
 
-    async def _hello(self, client: AsyncFlashQ) -> None:
+    async def _hello(self, client: AsyncFlashQ, holds: Sequence[JobRecord] | None = None) -> None:
         host, pid = socket.gethostname(), os.getpid()
-        await client.hello(self.name, self.queues, self.concurrency, host=host, pid=pid)
+        await client.hello(self.name, self.queues, self.concurrency, host=host, pid=pid, holds=holds)
+
+    async def _reconcile(self, pulling: AsyncFlashQ) -> None:
+        """Tell the server which jobs are here; those of an answer that was lost on its way go back."""
+        held = self._roster.records() + self._acks.records()
+        await self._hello(pulling, held if len(held) <= MAX_HOLDS else None)
 
     # --- work ---
 
@@ -228,7 +233,8 @@ class Worker:
         self._reports = Reports(telling, lambda record, reason: self._roster.end(record.id, record.token, reason))
         pace = Pace(self.concurrency, self._prefetch)
         self._roster = Roster(self.concurrency, pace, self._acks, self._hungry, self._make_executor)
-        self._fetch = Fetch(Puller(pulling, self.queues), self._roster.room, self._roster.take)
+        puller = Puller(pulling, self.queues)
+        self._fetch = Fetch(puller, self._roster.room, self._roster.take, lambda: self._reconcile(pulling))
         self._beat = Beat(
             self.app.new_client(),
             self.name,

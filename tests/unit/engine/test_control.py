@@ -470,3 +470,16 @@ def test_a_silent_worker_is_not_given_what_another_lost(bench: Bench) -> None:
     assert bench.delivered() == [("call", [id])]
     bench.pass_time(60_000)
     assert bench.job(id).attempts == 1
+
+
+def test_a_worker_is_relieved_of_what_never_reached_it(bench: Bench) -> None:
+    """Back to where it stood, uncounted, whatever deliveries it came with; other workers keep theirs."""
+    worker, other = bench.hello(), bench.hello("other")
+    bench.push_batch(*[{}] * 6)
+    first, second = bench.pull(count=2, worker=worker), bench.pull(count=2, worker=worker)
+    theirs = bench.pull(count=1, worker=other)
+    bench.engine.control.reconcile(worker, {(first[1].id, str(first[1].token))}, bench.now)
+    assert (worker.active, other.active) == (1, 1)
+    assert [job.id for job in bench.pull(count=9)] == [first[0].id, second[0].id, second[1].id, 6]
+    bench.ack(first[1].id)
+    bench.ack(theirs[0].id)

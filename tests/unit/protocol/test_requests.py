@@ -45,6 +45,7 @@ FLOW = (
     ],
 )
 JOBS = ([[], [{"data": 1}], [{"data": None, "priority": 3}]], [[{}], [{"data": 1, "priority": "x"}], [1], {}, 1])
+HOLDS = ([[], [[1, "t"]], [[MAX_ID, ""]] * 3], [0, "", {}, [1], [[1]], [["1", "t"]], [[1, None]], [[-1, "t"]]])
 
 NULLS = "null too"
 """The contract says ``opt``: null is as good as absent."""
@@ -109,7 +110,14 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "PING": ({}, {}),
     "HELLO": (
         {"worker": "w"},
-        {"worker": NAME, "queues": STRS, "concurrency": U32, "host": (*KEY, NULLS), "pid": (*U32, NULLS)},
+        {
+            "worker": NAME,
+            "queues": STRS,
+            "concurrency": U32,
+            "host": (*KEY, NULLS),
+            "pid": (*U32, NULLS),
+            "holds": (*HOLDS, NULLS),
+        },
     ),
     "BEAT": ({"worker": "w"}, {"worker": STR, "wait": (*MS, NULLS)}),
     "BYE": ({"worker": "w"}, {"worker": STR, "error": (*STR, NULLS)}),

@@ -57,7 +57,11 @@ class Source:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.given_up = 0
+        self.missed = 0
         self.parked: asyncio.Future[list[JobRecord]] | None = None
+
+    async def miss(self) -> None:
+        self.missed += 1
 
     async def pull(self, count: int) -> list[JobRecord]:
         assert self.parked is None or self.parked.done(), "two pulls at once"
@@ -83,14 +87,15 @@ class Source:
 def fetching(room: Callable[[], int]) -> tuple[Fetch, Source, list[JobRecord]]:
     """A fetch from such a source, and what came."""
     source, came = Source(), list[JobRecord]()
-    return Fetch(source, room, came.extend), source, came  # type: ignore[arg-type]  # has what it needs of a Puller
+    fetch = Fetch(source, room, came.extend, source.miss)  # type: ignore[arg-type]  # has what it needs of a Puller
+    return fetch, source, came
 
 
 async def test_one_parked_pull_for_the_free_places() -> None:
     """The next pull leaves when the last was answered, for what is free then."""
     came: list[JobRecord] = []
     source = Source()
-    fetch = Fetch(source, lambda: 5 - len(came), came.extend)  # type: ignore[arg-type]
+    fetch = Fetch(source, lambda: 5 - len(came), came.extend, source.miss)  # type: ignore[arg-type]
     fetch.start()
     await source.answer([job(1), job(2)])
     await source.answer([])
@@ -153,7 +158,7 @@ async def test_a_stop_does_not_wait_for_a_dead_server() -> None:
             raise ConnectionLost("gone")
 
     source = Deaf()
-    fetch = Fetch(source, lambda: 1, lambda _: None)  # type: ignore[arg-type]
+    fetch = Fetch(source, lambda: 1, lambda _: None, source.miss)  # type: ignore[arg-type]
     task = fetch.start()
     await until(lambda: source.asked)
     await fetch.stop(0.01)
@@ -180,6 +185,21 @@ async def test_a_lost_server_is_tried_again(caplog: pytest.LogCaptureFixture) ->
         ("WARNING", "cannot pull, trying again until it works: gone"),
         ("INFO", "the server answers again"),
     ]
+    await fetch.stop(5)
+
+
+async def test_what_may_have_been_lost_is_missed_before_the_next_pull() -> None:
+    """Once for each pull without an answer, never for one that was answered; and again when that was lost, too."""
+    fetch, source, came = fetching(lambda: 1)
+    fetch.start()
+    await source.answer([job(1)])
+    await source.answer(ConnectionLost("gone"))
+    await until(lambda: len(source.asked) == 3)
+    assert source.missed == 1
+    await source.answer(ConnectionLost("gone"))
+    await source.answer([job(2)])
+    await until(lambda: len(came) == 2)
+    assert source.missed == 2
     await fetch.stop(5)
 
 
