@@ -136,7 +136,7 @@ def plain(value: Any) -> Any:
     """A member's value without the wrapping of payloads."""
     if isinstance(value, Raw):
         return json.loads(bytes(value))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if hasattr(value, "__struct_fields__"):
         return {name: plain(item) for name, item in structs.asdict(value).items()}
