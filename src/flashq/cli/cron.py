@@ -41,7 +41,7 @@ def cron() -> None:
 @click.option("--priority", type=click.IntRange(-(2**31), 2**31 - 1), default=0, help="Of its jobs; 0 unless said.")
 @click.option("--timezone", help="In which SCHEDULE is read, as Europe/Rome; UTC unless said.")
 @click.option("--timeout", type=_MS, help="ms that one attempt of a job may run.")
-@click.option("--ttl", type=_MS, help="ms after which a job disappears if it has not finished.")
+@click.option("--ttl", type=_MS, help="ms after which a job disappears, unless it runs.")
 @click.option("--max-attempts", type=click.IntRange(0, 2**32 - 1), help="Failed attempts until the dead letters.")
 @click.option("--backoff", type=_MS, help="ms before the first retry, doubled each time; 0 = at once.")
 @click.option("--unique-key", help="Push nothing while the job of a former run lives.")

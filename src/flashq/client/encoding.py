@@ -47,7 +47,7 @@ class JobSpec(model.JobSpec, omit_defaults=True, kw_only=True, gc=False):
         data: any value that can be written as JSON, or `msgspec.Raw` with JSON already written.
         priority: higher runs first.
         delay: ms until the job may run.
-        ttl: ms after which a job that has not finished disappears.
+        ttl: ms after which a job that waits disappears; one that runs may finish.
         timeout: ms that one attempt may run.
         max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
         backoff: ms before the first retry, doubled each time; 0 = at once, None = the server's default.

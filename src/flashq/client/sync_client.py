@@ -205,7 +205,7 @@ class FlashQ:
                 NaN and infinity become null), or `msgspec.Raw` with JSON already written.
             priority: higher runs first.
             delay: ms until it may run.
-            ttl: ms after which it disappears if it has not finished.
+            ttl: ms after which it disappears where it waits; if it runs it may finish.
             timeout: ms that one attempt may run.
             max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
             backoff: ms before the first retry, doubled each time; 0 = at once, None = the server's default.
@@ -533,7 +533,7 @@ class FlashQ:
             priority: of its jobs.
             timezone: in which the schedule is read, as ``Europe/Rome``; None: UTC.
             timeout: of its jobs, as all that follows: ms that one attempt may run.
-            ttl: ms after which a job disappears if it has not finished.
+            ttl: ms after which a job disappears where it waits; if it runs it may finish.
             backoff: ms before the first retry, doubled each time; None = the server's default.
             max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
             unique_key: nothing is pushed as long as the job of a former firing lives.

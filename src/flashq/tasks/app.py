@@ -209,7 +209,7 @@ class App:
             queue: where its jobs go; None: the app's default.
             priority: higher runs first.
             delay: until its jobs may run. Durations are ms or timedelta.
-            ttl: after which a job that has not finished disappears.
+            ttl: after which a job that waits disappears; one that runs may finish.
             timeout: how long one attempt may run.
             max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
             backoff: before the first retry, doubled each time; 0 = at once, None = the server's default.

@@ -29,7 +29,8 @@ class Middleware:
     def around_run(self, context: Context) -> AbstractContextManager[Any]:  # noqa: ARG002 - for those who override it
         """What is entered before the task's function and left after it, in the thread or process that runs it.
 
-        An exception of the function passes through it and may be replaced by another.
+        An exception of the function passes through it and may be replaced by another; where it is swallowed, the job
+        completes without a result.
         """
         return nullcontext()
 

@@ -42,7 +42,7 @@ class Options(Struct, frozen=True, kw_only=True):
         queue: where it goes.
         priority: higher runs first.
         delay: until it may run.
-        ttl: after which it disappears if it has not finished.
+        ttl: after which it disappears where it waits; if it runs it may finish.
         timeout: how long one attempt may run.
         max_attempts: failed attempts until the dead letters; 0 = no bound, None = the server's default.
         backoff: before the first retry, doubled each time; 0 = at once, None = the server's default.

@@ -89,6 +89,7 @@ def run_plain(prepared: Prepared) -> Outcome:
     """
     task, context = prepared.task, prepared.context
     middlewares = prepared.middlewares
+    result: object = None  # and so it is where a middleware swallows what the function raised
     token = enter(context)
     try:
         if middlewares:
@@ -116,6 +117,7 @@ async def run_async(prepared: Prepared) -> Outcome:
     """
     task, context = prepared.task, prepared.context
     middlewares = prepared.middlewares
+    result: object = None  # and so it is where a middleware swallows what the function raised
     token = enter(context)
     try:
         if middlewares:

@@ -99,18 +99,19 @@ class Mouth:
 
 
 class MouthLink:
-    """How the context of a job reaches the server: through the worker."""
+    """How the context of a job reaches the server: through the worker. ``job``: the how-manieth of this child."""
 
-    def __init__(self, mouth: Mouth) -> None:
+    def __init__(self, mouth: Mouth, job: int) -> None:
         self._mouth = mouth
+        self._job = job
 
     def progress(self, percent: int, message: str | None) -> None:
         """Say how far the job is."""
-        self._mouth.mention(Progress(int(percent), None if message is None else _clean(message)))
+        self._mouth.mention(Progress(self._job, percent, message))
 
     def heartbeat(self) -> None:
         """Ask to have the lease renewed."""
-        self._mouth.mention(Heartbeat())
+        self._mouth.mention(Heartbeat(self._job))
 
 
 class LogMouth(logging.Handler):
@@ -144,7 +145,7 @@ class Child:
     def __init__(self, app: App, mouth: Mouth, max_jobs: int, max_memory_mb: int) -> None:
         self._app = app
         self._mouth = mouth
-        self._link = MouthLink(mouth)
+        self._jobs = 0
         self._max_jobs = max_jobs
         self._max_memory_mb = max_memory_mb
         self._main = threading.main_thread().ident
@@ -204,7 +205,8 @@ class Child:
                 runner.run(self._app.aclose())
 
     def _run(self, record: JobRecord, runner: asyncio.Runner) -> Outcome:
-        prepared = prepare(self._app, record, self._link)
+        self._jobs += 1
+        prepared = prepare(self._app, record, MouthLink(self._mouth, self._jobs))
         if isinstance(prepared, Failed):
             return prepared
         self._prepared = prepared

@@ -64,14 +64,17 @@ class Ended(Struct, tag="ended"):
 
 
 class Progress(Struct, tag="progress", gc=False):
-    """From the child: how far its job is."""
+    """From the child: how far a job is. ``job``: its number, as in `Run`; a thread that an earlier one left may speak."""
 
+    job: int
     percent: int
     message: str | None
 
 
 class Heartbeat(Struct, tag="heartbeat", gc=False):
-    """From the child: its job wants its lease renewed."""
+    """From the child: a job wants its lease renewed. ``job``: as in `Progress`."""
+
+    job: int
 
 
 class Logged(Struct, tag="log"):

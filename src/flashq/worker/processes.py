@@ -333,6 +333,7 @@ class _Child(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._attempt: _Attempt | None = None
+        self._jobs = 0
         self._started = False
         self.leaving = False
         self._why: str | None = None
@@ -446,6 +447,7 @@ class _Child(asyncio.Protocol):
         attempt.child = self
         try:
             self._say(Run(_encode(attempt.record)))
+            self._jobs += 1
         except BrokenFrame as error:
             self._attempt = None
             self._loop.call_soon(self._owner.ended, self, attempt, Failed(str(error), dead=True), "")
@@ -494,7 +496,7 @@ class _Child(asyncio.Protocol):
             case Ended(outcome, leaving):
                 self._end_job(outcome, leaving)
             case Progress() | Heartbeat():
-                if self._attempt is not None:
+                if self._attempt is not None and said.job == self._jobs:
                     self._owner.link(self._attempt, said)
             case Logged():
                 _log_for(said, self.pid)

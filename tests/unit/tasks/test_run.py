@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -355,3 +355,17 @@ def test_the_context_has_the_arguments() -> None:
     assert isinstance(prepared, Prepared)
     assert run_plain(prepared) == Done(b'["ada",["ada"],{"urgent":true}]')
     assert prepared.context.kwargs == {"urgent": True}
+
+
+def test_a_middleware_may_swallow_a_failure() -> None:
+    """Then the job is completed, without a result; plain functions and coroutines alike."""
+
+    class Lenient(Middleware):
+        """Lets nothing through."""
+
+        def around_run(self, context: Context) -> Any:
+            return suppress(ValueError)
+
+    for app, task in raising(ValueError("no good")):
+        app.middlewares.append(Lenient())
+        assert run(app, task) == Done()

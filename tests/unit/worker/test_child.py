@@ -151,7 +151,7 @@ def test_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     held = threading.Event()
     monkeypatch.setattr(Mouth, "_write", lambda mouth: held.wait())
     mouth = Mouth(None)  # type: ignore[arg-type]
-    link = MouthLink(mouth)
+    link = MouthLink(mouth, 7)
     for percent in range(10):
         link.progress(percent, None)
         link.heartbeat()
@@ -163,7 +163,7 @@ def test_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
             said += Frames[Up](Up).feed(mouth._unsent.get_nowait() or b"")
         except queue.Empty:
             break
-    assert said == [Progress(0, None), Heartbeat(), Progress(1, None), Ended(Done(None))]
+    assert said == [Progress(7, 0, None), Heartbeat(7), Progress(7, 1, None), Ended(Done(None))]
 
 
 def test_hostile_log_lines() -> None:

@@ -32,9 +32,9 @@ UP: list[Up] = [
     Ended(Failed("no", delay=5, dead=True)),
     Ended(Snoozed(9)),
     Ended(Gone()),
-    Progress(40, None),
-    Progress(41, "half"),
-    Heartbeat(),
+    Progress(1, 40, None),
+    Progress(1, 41, "half"),
+    Heartbeat(2),
     Logged("shop", 20, "sold", {"job": 1, "ok": True, "none": None, "share": 0.5, "who": "x"}, "Traceback"),
 ]
 

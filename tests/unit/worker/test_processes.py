@@ -489,3 +489,11 @@ async def test_stop_kills_the_stubborn(tmp_path: Path, monkeypatch: pytest.Monke
         record = here.start("stubborn", str(tmp_path / "begun"))
         await there(tmp_path / "begun")
         assert await here.executor.stop(0) == [record]
+
+
+async def test_what_a_job_left_behind_does_not_speak_for_the_next() -> None:
+    """A thread that outlives its job has nothing to say about the one that runs in the same child after it."""
+    async with floor() as here:
+        await here.run("keep_context")
+        await here.run("speak_for_both")
+        assert here.said == [(2, (1, "of this one"))]

@@ -22,6 +22,7 @@ app = App("flashq://127.0.0.1:1")
 hoard: list[bytearray] = []
 
 left_over: ContextVar[str] = ContextVar("left_over")
+left_behind: list[Context] = []
 
 
 @app.task(name="add")
@@ -187,3 +188,17 @@ def variable() -> Any:
     found = left_over.get("nothing")
     left_over.set("something")
     return found
+
+
+@app.task(name="keep_context")
+def keep_context(context: Context) -> None:
+    """As a thread does that outlives its job."""
+    left_behind.append(context)
+
+
+@app.task(name="speak_for_both")
+def speak_for_both(context: Context) -> None:
+    """What an earlier job left behind says something while another runs."""
+    left_behind[-1].progress(99, "of the one before")
+    left_behind[-1].heartbeat()
+    context.progress(1, "of this one")
