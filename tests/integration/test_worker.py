@@ -219,6 +219,19 @@ def test_what_it_says_at_the_start(tmp_path: Path, url: str, q: FlashQ) -> None:
         worker.stop()
 
 
+@pytest.mark.parametrize("executor", ["async", "process"])
+def test_a_burst_runs_what_is_there_and_leaves(tmp_path: Path, url: str, q: FlashQ, executor: str) -> None:
+    """With all of it done, by itself; a delayed job is left for another time."""
+    ids = [push(q, "plain", f"word {number}") for number in range(50)]
+    later = push(q, "plain", "later", delay=3_600_000)
+    with WorkerProcess(tmp_path, url, "--burst", "-q", "q", "--executor", executor, "-c", "2") as worker:
+        assert worker.process.wait(SOON_S) == exits.OK, worker.log
+        assert sorted(worker.notes) == sorted(f"word {number}" for number in range(50))
+    assert {q.state(id) for id in ids} == {"completed"}
+    assert q.state(later) == "delayed"
+    q.cancel(later)
+
+
 def test_a_stop_lets_what_runs_end(tmp_path: Path, url: str, q: FlashQ) -> None:
     """After SIGTERM the running job ends, its result is told, and a job that waited goes back uncounted."""
     with WorkerProcess(tmp_path, url, "-c", "1", "--prefetch", "5", "-q", "q") as worker:

@@ -32,7 +32,7 @@ _MS: Final = click.IntRange(0)
 
 _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(
     (
-        "    0  stopped by SIGTERM or Ctrl-C, or by --max-jobs, --max-memory; what did not end in time was given back",
+        "    0  stopped by SIGTERM or Ctrl-C, or by --max-jobs, --max-memory, --burst; what did not end went back",
         "    1  could not start: no such app, its module fails, the server does not let it in",
         "    2  the command is wrong",
         "    3  refused by the server: a queue's name, a schedule",
@@ -53,6 +53,7 @@ class Options(Struct, kw_only=True):
     stop_timeout: int = STOP_TIMEOUT_MS
     max_jobs: int | None = None
     max_memory: int | None = None
+    burst: bool = False
     name: str | None = None
     supervised: bool = False
     log_level: str = "info"
@@ -88,6 +89,9 @@ class Options(Struct, kw_only=True):
 )
 @click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many; with process: replace the child.")
 @click.option("--max-memory", type=click.IntRange(1), help="MiB; leave above; with process: replace the child.")
+@click.option(
+    "--burst", is_flag=True, help="Leave when no job is ready and none runs; delayed ones are not waited for."
+)
 @click.option("--name", help="Unlike any other worker's; default: host, process and chance.")
 @click.option(
     "--supervised", is_flag=True, hidden=True, help="Stop at the end of stdin: whoever started this has gone."
@@ -109,6 +113,8 @@ def worker(wishes: Wishes, /, target: str, **given: Any) -> int:  # noqa: ANN401
     options = Options(**given)
     set_up(options.log_level, options.log_format)
     if options.processes > 1 or options.reload:
+        if options.burst:
+            raise click.UsageError("--burst is for one worker: it cannot stand with --processes or --reload")
         return _supervise(wishes, target, options)
     app = _load(wishes, target)
     one = _make(app, target, options)
@@ -148,6 +154,7 @@ def _make(app: App, target: str, options: Options) -> Worker:
             max_jobs=options.max_jobs,
             max_memory_mb=options.max_memory,
             target=target,
+            burst=options.burst,
         )
     except BadRequest as error:
         raise click.UsageError(str(error).removeprefix("Invalid: ")) from None

@@ -44,6 +44,9 @@ PARK_MS: Final = 60_000
 """How long a pull stays parked: one that was lost without a word, by whatever stands between here and the server, is
 missed for no longer."""
 
+BURST_MS: Final = 200
+"""How long a pull of a worker that leaves when there is nothing stays parked: it leaves that much after the last job."""
+
 PARK_GRACE_MS: Final = 15_000
 """How long after that its answer may take, before the connection counts as lost."""
 
@@ -92,11 +95,13 @@ class Puller:
     Args:
         client: said hello with, so that the jobs are leased to the worker.
         queues: in the order in which they are served.
+        park_ms: how long a pull stays parked.
     """
 
-    def __init__(self, client: AsyncFlashQ, queues: Sequence[str]) -> None:
+    def __init__(self, client: AsyncFlashQ, queues: Sequence[str], park_ms: int = PARK_MS) -> None:
         self._client = client.with_options(call_timeout_ms=PARK_MS + PARK_GRACE_MS)
         self._queues = list(queues)
+        self._park_ms = park_ms
 
     async def pull(self, count: int) -> list[JobRecord]:
         """Wait for jobs, up to ``count`` of them; an empty list after a long time without any.
@@ -104,7 +109,7 @@ class Puller:
         Raises:
             FlashQError: what the server or the connection said.
         """
-        pull = calls.pull_any(self._queues, count, PARK_MS)
+        pull = calls.pull_any(self._queues, count, self._park_ms)
         async with self._client.pipeline() as p:
             # Sent once: jobs of an answer that is lost must be missed, not covered up by the next answer.
             pulled = p.add(structs.replace(pull, repeatable=False))
@@ -127,6 +132,7 @@ class Fetch:
         room: how many jobs may be taken now.
         came: gets every batch of jobs.
         missed: called after a pull whose answer is lost, before the next: tells the server what did arrive.
+        idle: whether nothing is left to do here; then an empty answer ends the fetching. None: it goes on for ever.
     """
 
     def __init__(
@@ -135,11 +141,13 @@ class Fetch:
         room: Callable[[], int],
         came: Callable[[list[JobRecord]], None],
         missed: Callable[[], Awaitable[None]],
+        idle: Callable[[], bool] | None = None,
     ) -> None:
         self._puller = puller
         self._room = room
         self._came = came
         self._missed = missed
+        self._idle = idle
         self._unsure = False
         self._backoff = Backoff()
         self._task: asyncio.Task[None] | None = None
@@ -150,7 +158,7 @@ class Fetch:
         """Whether there was no room at the last look: then `wake` is due when there is some."""
 
     def start(self) -> "asyncio.Task[None]":
-        """Begin; the task ends with `stop`, or with an error that no waiting cures."""
+        """Begin; the task ends with `stop`, with nothing left to do, or with an error that no waiting cures."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="flashq fetch")
         return self._task
 
@@ -209,6 +217,8 @@ class Fetch:
         self._backoff.lost()  # from now on the next failure is the first
         if records:
             self._came(records)
+        elif self._idle is not None and self._idle():
+            self._stopping.set()
 
     async def _pause(self, error: FlashQError) -> None:
         """Wait before the next attempt: longer from one to the next, and not alike for all workers."""

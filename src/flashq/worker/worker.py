@@ -29,7 +29,7 @@ from flashq.tasks import App
 from flashq.worker.acks import Acks
 from flashq.worker.beat import Beat
 from flashq.worker.executors import WORKER_LOST, Executor, Finished
-from flashq.worker.fetch import Fetch, Pace, Puller
+from flashq.worker.fetch import BURST_MS, PARK_MS, Fetch, Pace, Puller
 from flashq.worker.inprocess import InProcess
 from flashq.worker.memory import resident_mb
 from flashq.worker.processes import ProcessExecutor
@@ -92,6 +92,7 @@ class Worker:
         max_jobs: stop after so many; ``process``: replace each child after so many; None: never.
         max_memory_mb: stop when the process occupies more; ``process``: replace a child that does; None: never.
         target: ``module:attribute`` of the app, for the child processes of ``process``.
+        burst: leave when nothing is ready and nothing runs; delayed jobs are not waited for.
 
     Attributes:
         name, queues, concurrency, executor: as above, with the defaults filled in.
@@ -113,6 +114,7 @@ class Worker:
         max_jobs: int | None = None,
         max_memory_mb: int | None = None,
         target: str | None = None,
+        burst: bool = False,
     ) -> None:
         self.app = app
         self.queues = list(dict.fromkeys(app.queues if queues is None else queues))
@@ -126,6 +128,7 @@ class Worker:
         self._max_jobs = max_jobs
         self._max_memory_mb = max_memory_mb
         self._target = target
+        self._burst = burst
         self._check()
         self._stops = 0
         self._stopping = asyncio.Event()
@@ -133,7 +136,7 @@ class Worker:
         self._broken: str | None = None
 
     async def run(self) -> None:
-        """Work until `stop` is called.
+        """Work until `stop` is called; with ``burst`` until nothing is left to do.
 
         Raises:
             Unauthorized, Forbidden: the server does not let this worker in.
@@ -233,14 +236,19 @@ class Worker:
         self._reports = Reports(telling, lambda record, reason: self._roster.end(record.id, record.token, reason))
         pace = Pace(self.concurrency, self._prefetch)
         self._roster = Roster(self.concurrency, pace, self._acks, self._hungry, self._make_executor)
-        puller = Puller(pulling, self.queues)
-        self._fetch = Fetch(puller, self._roster.room, self._roster.take, lambda: self._reconcile(pulling))
+        puller = Puller(pulling, self.queues, BURST_MS if self._burst else PARK_MS)
+        idle = self._idle if self._burst else None
+        self._fetch = Fetch(puller, self._roster.room, self._roster.take, lambda: self._reconcile(pulling), idle)
         self._beat = Beat(
             self.app.new_client(),
             self.name,
             lambda attempts: self._on_loop(self._ended, attempts),
             lambda: self._on_loop(self._unknown, pulling),
         )
+
+    def _idle(self) -> bool:
+        """Whether no job is here and every outcome is told: what ran may have enqueued more until then."""
+        return not self._roster.running and not self._roster.records() and not self._acks.records()
 
     def _room_again(self) -> None:
         self._roster.look_again()

@@ -203,6 +203,23 @@ async def test_what_may_have_been_lost_is_missed_before_the_next_pull() -> None:
     await fetch.stop(5)
 
 
+async def test_a_burst_ends_with_an_empty_answer_when_nothing_is_left() -> None:
+    """Not before: what still runs may enqueue more."""
+    source, came, idle = Source(), list[JobRecord](), [False]
+    fetch = Fetch(source, lambda: 1, came.extend, source.miss, lambda: idle[0])  # type: ignore[arg-type]
+    task = fetch.start()
+    await source.answer([])
+    await source.answer([job(1)])
+    await source.answer([])
+    await until(lambda: len(source.asked) == 4)
+    assert not task.done()
+    idle[0] = True
+    await source.answer([job(2)])
+    await source.answer([])
+    await task
+    assert [record.id for record in came] == [1, 2]
+
+
 async def test_a_worker_that_may_not_pull_ends() -> None:
     """No waiting makes a wrong token right."""
     fetch, source, _ = fetching(lambda: 1)
