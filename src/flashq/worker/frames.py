@@ -64,7 +64,7 @@ class Ended(Struct, tag="ended"):
 
 
 class Progress(Struct, tag="progress", gc=False):
-    """From the child: how far a job is. ``job``: its number, as in `Run`; a thread that an earlier one left may speak."""
+    """From the child: how far a job is. ``job``: its number, as in `Run`, since a thread of an earlier one may speak."""
 
     job: int
     percent: int
