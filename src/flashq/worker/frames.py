@@ -64,7 +64,7 @@ class Ended(Struct, tag="ended"):
 
 
 class Progress(Struct, tag="progress", gc=False):
-    """From the child: how far a job is. ``job``: its number, as in `Run`, since a thread of an earlier one may speak."""
+    """From the child: how far a job is. ``job``: its number, as in `Run`; threads of earlier jobs may speak, too."""
 
     job: int
     percent: int
