@@ -1,8 +1,9 @@
 """Who takes part: what to install, how its worker is started, how much it is asked to do, and why it is set up so.
 
-Every system gets settings for many short tasks, and the parser in C for Redis' answers. Where its settings leave a choice
-(processes and threads, prefetch) a few were tried, and the fastest was taken; FlashQ keeps its defaults. One worker takes part, as its command starts it. Where that command can start several processes it starts two,
-one for each core of the smallest machine that this is meant for, if that was faster with tasks that do nothing.
+Every system gets settings for many short tasks, and the parser in C for Redis' answers. Where its settings leave a
+choice (processes and threads, prefetch) a few were tried, and the fastest was taken; FlashQ keeps its defaults. One
+worker takes part, as its command starts it. Where that command can start several processes it starts two, one for each
+core of the smallest machine that this is meant for, if that was faster with tasks that do nothing.
 """
 
 from dataclasses import dataclass

@@ -45,7 +45,8 @@ PARK_MS: Final = 60_000
 missed for no longer."""
 
 BURST_MS: Final = 200
-"""How long the pull of a worker stays parked that leaves when there is nothing: it does so that much after its last job."""
+"""How long the pull of a worker stays parked that leaves when there is nothing: it does so that much after the last
+job."""
 
 PARK_GRACE_MS: Final = 15_000
 """How long after that its answer may take, before the connection counts as lost."""
