@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from json import dumps
 from typing import Any, Final, TextIO
 
 from msgspec import DecodeError, Struct, json
@@ -27,10 +28,18 @@ FORMATS: Final = ("text", "json")
 MAX_VALUE: Final = 500
 """Characters of one value: an error's first sentence, not its whole trace, which follows once."""
 
-_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BARE: Final = re.compile(r"[^\s=\"]+")
 
-_write = json.Encoder(enc_hook=str).encode
+_encode = json.Encoder(enc_hook=str).encode
+
+
+def _write(members: Mapping[str, Any]) -> str:
+    """One JSON object; also of text with half characters (lone surrogates), which only the slower writer can escape."""
+    try:
+        return _encode(members).decode()
+    except UnicodeEncodeError:
+        return dumps(members, default=str, skipkeys=True)
 
 
 class _Named(Struct):
@@ -99,7 +108,7 @@ class JsonFormatter(logging.Formatter):
         if trace:
             members["trace"] = trace
         # Whatever is left in strings but may repaint a terminal; JSON escapes only the oldest control characters.
-        return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", _write(members).decode())
+        return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", _write(members))
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -59,6 +59,15 @@ def test_nobody_forges_a_line(out: io.StringIO, form: str) -> None:
     assert not [char for char in text[:-1] if ord(char) < 32 or 127 <= ord(char) < 160]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_half_characters_are_written_as_what_they_are(out: io.StringIO, form: str) -> None:
+    """A file name may hold what UTF-8 cannot (lone surrogates); the line is written all the same."""
+    text = said(out, form, "failed \udcff", flashq={"job": 7, "error": "no such file: \udcff"}, trace="at \udcff")
+    text.encode()
+    assert text.count("\\udcff") == 3
+    assert "7" in text
+
+
 def test_a_trace_is_indented_below_its_line(out: io.StringIO) -> None:
     """Its lines cannot be taken for events, and its control characters are harmless too."""
     lines = said(out, "text", "failed", trace="first\n\x1b[2Jsecond").splitlines()
