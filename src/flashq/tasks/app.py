@@ -305,6 +305,9 @@ class App:
         if client is None or self._process != os.getpid():
             with self._guard:
                 self._look_around()
+                # A client holds on to its loop, so nothing but this lets go of those whose loops have ended.
+                for ended in [each for each in self._aclients if each.is_closed()]:
+                    del self._aclients[ended]
                 client = self._aclients[loop] = self._make_aclient()
         return client
 

@@ -1,7 +1,9 @@
 """Apps: where tasks are declared, and the clients that are made when they are needed."""
 
 import asyncio
+import gc
 import os
+import weakref
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from flashq import App, BadRequest, Middleware, TooLarge
 from flashq.protocol.limits import MAX_BATCH
 from flashq.tasks import app as module
 from flashq.tasks.outgoing import Outgoing
-from unit.tasks.recorder import Recorder, recorded
+from unit.tasks.recorder import AsyncRecorder, Recorder, recorded
 
 
 def test_declaring_needs_no_server() -> None:
@@ -169,3 +171,27 @@ def test_large_maps_are_cut_into_requests() -> None:
     take.map("x" * 1_000_000 for _ in range(20))
     assert sum(client.batches) == 20
     assert max(client.batches) * 1_000_000 < module.BATCH_BYTES
+
+
+def test_clients_of_ended_loops_are_let_go() -> None:
+    """A program that calls `asyncio.run` again and again does not gather connections."""
+    made: list[weakref.ref[AsyncRecorder]] = []
+
+    class Clinging(AsyncRecorder):
+        """Holds on to its loop, as a real client does once it has connected."""
+
+        def __init__(self) -> None:
+            super().__init__(Recorder())
+            self.loop = asyncio.get_running_loop()
+            made.append(weakref.ref(self))
+
+    app = App()
+    app.connect_with(Recorder, Clinging)  # type: ignore[arg-type]
+
+    async def ask() -> None:
+        assert app.aclient is app.aclient
+
+    for _ in range(3):
+        asyncio.run(ask())
+    gc.collect()
+    assert [ref() is not None for ref in made] == [False, False, True]
