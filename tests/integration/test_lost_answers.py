@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.fakes.server_process import MEMORY, ServerProcess
@@ -23,9 +23,13 @@ class Cutter:
     def __init__(self, port: int, cuts: int) -> None:
         self.cuts = cuts
         self._port = port
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, both ways, until one end or this one has had enough."""
+        here = asyncio.current_task()
+        assert here is not None
+        self._serving.add(here)
         onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", self._port)
         up = asyncio.create_task(self._copy(reader, onward_writer, b""))
         down = asyncio.create_task(self._copy(onward_reader, writer, b'"jobs":[{'))
@@ -33,8 +37,16 @@ class Cutter:
         for task in (up, down):
             task.cancel()
         await asyncio.gather(up, down, return_exceptions=True)
-        writer.close()
-        onward_writer.close()
+        for each in (writer, onward_writer):
+            each.close()
+            with suppress(ConnectionError):
+                await each.wait_closed()
+        self._serving.discard(here)
+
+    async def until_idle(self) -> None:
+        """Wait until both ends of every connection have gone."""
+        while self._serving:
+            await asyncio.wait(set(self._serving))
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, unwanted: bytes) -> None:
         while data := await reader.read(65_536):
@@ -50,6 +62,7 @@ async def cutting(port: int, cuts: int) -> AsyncIterator[tuple[Cutter, int]]:
     cutter = Cutter(port, cuts)
     async with await asyncio.start_server(cutter.serve, "127.0.0.1", 0) as listening:
         yield cutter, listening.sockets[0].getsockname()[1]
+        await cutter.until_idle()
 
 
 async def test_jobs_of_a_lost_answer_run_all_the_same(tmp_path: Path) -> None:

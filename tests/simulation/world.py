@@ -40,7 +40,7 @@ from flashq.protocol import replies, requests
 from flashq.server.runtime import Runtime
 from flashq.storage.journal import Journal
 
-_HINTED: Final = frozenset({requests.AckBatch, requests.Bye})
+_HINTED: Final = frozenset({requests.AckBatch, requests.Bye, requests.Hello})
 _PULLS: Final = frozenset({requests.Pull, requests.PullBatch, requests.PullAny})
 _LIVE_BYTE: Final = re.compile(rb"[^\0]")
 _EVENT_MEMBERS: Final = ("data", "error", "progress")

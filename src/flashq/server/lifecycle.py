@@ -15,6 +15,7 @@ except ImportError:  # not on every platform; plain asyncio is supported and tes
 
 from flashq.config import Config
 from flashq.errors import FlashQError, StorageError
+from flashq.server.allocator import give_memory_back
 from flashq.server.app import SWITCH_INTERVAL_S, Server
 
 log = logging.getLogger("flashq")
@@ -33,6 +34,7 @@ def run(config: Config, ready: Callable[[Server], None]) -> int:
         The exit code: 0 after a stop, 1 when it could not start, 70 after a broken invariant, 74 after a storage
         failure. A failure has been told in one line on the error stream.
     """
+    give_memory_back()
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
     try:
         factory = _loop_factory(config.loop)

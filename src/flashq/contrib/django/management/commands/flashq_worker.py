@@ -34,20 +34,21 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reload",
             action=BooleanOptionalAction,
-            default=settings.DEBUG,
-            help="Start anew when a source file below the current folder changes; default: DEBUG.",
+            help="Start anew when a source file below the current folder changes; default: DEBUG, unless --burst.",
         )
         for option in passed():
-            more = {"action": "append"} if option.multiple else {}
+            more = {"action": "store_true" if option.is_flag else "append"} if option.is_flag or option.multiple else {}
             text = (option.help or "").replace("%", "%%")
             parser.add_argument(*option.opts, dest=option.name, default=SUPPRESS, help=text, **more)
 
-    def handle(self, *_: Any, backend: str, reload: bool, **given: Any) -> None:  # noqa: ANN401 - Django's signature
+    def handle(self, *_: Any, backend: str, reload: bool | None, **given: Any) -> None:  # noqa: ANN401 - Django's signature
         """Run the worker; ends the process with its exit code."""
         found = task_backends[backend] if backend in task_backends.settings else None
         if not isinstance(found, FlashQBackend):
             raise CommandError(f"TASKS has no backend {backend!r} of FlashQ's")
         given.setdefault("queue", list(dict.fromkeys([*found.listed_queues, *getattr(target, backend).queues])))
+        if reload is None:
+            reload = settings.DEBUG and not given.get("burst")
         # What is started from here finds the project where `manage.py` has found it.
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
         words = ["worker", f"{target.__name__}:{backend}", *(["--reload"] if reload else []), *_words(given)]
@@ -65,4 +66,4 @@ def _words(given: dict[str, Any]) -> Iterator[str]:
     for option in passed():
         values = given.get(option.name or "", [])
         for value in values if isinstance(values, list) else [values]:
-            yield f"{option.opts[-1]}={value}"
+            yield option.opts[-1] if option.is_flag else f"{option.opts[-1]}={value}"

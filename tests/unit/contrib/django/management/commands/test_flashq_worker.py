@@ -55,13 +55,20 @@ def test_reload_is_what_debug_says(run: Run) -> None:
         assert "--reload" not in run("--no-reload")
 
 
+def test_a_burst_is_run_once(run: Run) -> None:
+    """A flag goes on as a flag; what leaves by itself is not started anew, unless somebody insists."""
+    with override_settings(DEBUG=True):
+        words = run("--burst")
+    assert "--burst" in words
+    assert "--reload" not in words
+
+
 def test_every_option_is_there() -> None:
     """An option that ``flashq worker`` gets one day is one here, or is left out on purpose."""
     names = {option.name for option in flashq_worker.passed()}
     assert {"queue", "concurrency", "executor", "processes", "max_jobs", "name", "log_format"} <= names
     hidden = {"target", "supervised"}
     assert {option.name for option in worker.params} - names - hidden <= set(flashq_worker.NOT_PASSED)
-    assert all(not getattr(option, "is_flag", False) for option in flashq_worker.passed()), "a flag takes no value"
 
 
 @pytest.mark.parametrize("alias", ["nobody", "here"])
