@@ -1,7 +1,7 @@
 """Memory that a burst has taken goes back to the system when the burst is over.
 
-The GNU C library learns from what is freed: after one block of 16 MiB it takes all smaller ones from its heap, too, and a
-heap shrinks from its end only. So a few clients that send the longest lines at the same time could leave a server
+The GNU C library learns from what is freed: after one block of 16 MiB it takes all smaller ones from its heap, too, and
+a heap shrinks from its end only. So a few clients that send the longest lines at the same time could leave a server
 with hundreds of megabytes that it no longer uses, until it ends. Fixed thresholds switch that learning off. Other C
 libraries do not learn so, and are left alone.
 """
