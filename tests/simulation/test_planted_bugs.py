@@ -5,7 +5,7 @@ from tests.simulation.campaign import Failed, campaign
 from tests.simulation.planted import PLANTED, QUICK
 from tests.simulation.world import Violation
 
-SEEDS = 60
+SEEDS = 180
 STEPS = 700
 """How long the simulator may look for one bug."""
 
