@@ -47,7 +47,8 @@ test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
 # Where CI is set nothing may be skipped for want of a tool: the fault tests fail instead.
 ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
 ci: lint types tidy faults ## run everything that must hold before a merge
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
+	$(BIN)/pytest -m alone $(ARGS)
 
 faults: ## install what the fault tests use (strace, by Debian's packages, as root), or say what is missing
 	@command -v strace >/dev/null && command -v mount >/dev/null || { \

@@ -47,6 +47,7 @@ def p99(times: list[float]) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_good_client_among_bad_ones(server: ServerProcess, kind: str) -> None:
     """Its 99th percentile stays within twice the quiet one (or 50 ms); memory and descriptors go back."""

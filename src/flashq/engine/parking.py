@@ -61,7 +61,9 @@ class Parking:
         return True
 
     def give_up(self, call: Call) -> None:
-        """A parked client's time is over: nothing is delivered to it."""
+        """A parked client's time is over (its timer has come out already): nothing is delivered to it."""
         if call.parked:
-            self.unpark(call.token)
+            del self.calls[call.token]
+            call.parked = False
+            call.leave()
             self._outbox.deliver(call.token, [])

@@ -156,8 +156,11 @@ class Runtime:
         """The second half of a turn, after the answer of the command that caused it: deliveries and events."""
         outbox = self.engine.outbox
         while outbox.deliveries:
+            answered: dict[Gated, None] = {}  # a connection that waits for many things sends once
             for waiting, delivered in outbox.take_deliveries():
-                cast("Waiting", waiting).answer(delivered, now)
+                answered[cast("Waiting", waiting).answer(delivered, now)] = None
+            for gated in answered:
+                gated.send()
         if outbox.events:
             depends_on = self.gather()
             events = outbox.take_events()

@@ -14,6 +14,9 @@ from flashq.model import Instant
 class Gated(Protocol):
     """A connection: it holds answers back until they are durable, and stops reading when it is asked to."""
 
+    def send(self) -> None:
+        """Send what was answered, or hold it until what it depends on is durable."""
+
     def release(self, durable: int) -> None:
         """Send what depends on groups up to ``durable``."""
 
@@ -30,8 +33,8 @@ class Gated(Protocol):
 class Waiting(Protocol):
     """A call that waits, as its door knows it; what the engine calls its token."""
 
-    def answer(self, delivered: Any, now: Instant) -> None:  # noqa: ANN401 - what it is, its command knows
-        """What it waited for; nothing when its time is over."""
+    def answer(self, delivered: Any, now: Instant) -> Gated:  # noqa: ANN401 - what it is, its command knows
+        """What it waited for; nothing when its time is over. Returns who sends the answer, once all are made."""
 
 
 class Turns(Protocol):

@@ -88,8 +88,9 @@ class _Wait:
         self.parked = parked
         self.req_id = req_id
 
-    def answer(self, delivered: Any, now: Instant) -> None:  # noqa: ANN401 - what it is, its command knows
+    def answer(self, delivered: Any, now: Instant) -> "LineConnection":  # noqa: ANN401 - what it is, its command knows
         self._connection.answer_wait(self, delivered, now)
+        return self._connection
 
 
 class LineConnection(Protocol):
@@ -235,6 +236,26 @@ class LineConnection(Protocol):
 
     # --- the runtime's side ---
 
+    def send(self) -> None:
+        """Send what was answered, or hold them until what they depend on is durable."""
+        turns = self._turns
+        depends_on = turns.gather()
+        if not self._out:
+            return
+        lines, self._out = self._out, []
+        handed_out = self._handed_out
+        if handed_out:
+            self._handed_out = []
+        if depends_on <= turns.durable and not self._held:
+            if handed_out and self._transport.is_closing():
+                self._give_back(handed_out, turns.clock())
+            self._write(lines)
+        else:
+            self._held.append(_Held(depends_on, lines, handed_out))
+            turns.wait(self)
+            if len(self._held) >= MAX_HELD:
+                self._watch_reading()
+
     def release(self, durable: int) -> None:
         """Send what depends on groups up to ``durable``."""
         if self._transport.is_closing():  # it is about to be lost, and what is held goes back then
@@ -278,7 +299,6 @@ class LineConnection(Protocol):
         if wait is self._waiting:
             self._waiting = None
             self._serve_behind(now, may_wait=True)
-        self._send()
 
     def tell(self, event: bytes) -> None:
         """An event that this connection subscribed to."""
@@ -313,7 +333,7 @@ class LineConnection(Protocol):
             if self._ending:  # what stands behind the last straw is not carried out
                 return
             if self._owed > WRITE_HIGH_BYTES:
-                self._send()
+                self.send()
                 if self._client_slow or self._owed > WRITE_HIGH_BYTES:
                     self._later = lines[place:]
                     self._watch_reading()
@@ -389,28 +409,8 @@ class LineConnection(Protocol):
             self._stop_waiting(now)
             self._close_when_done()
             return
-        self._send()
+        self.send()
         self._turns.hand_over(now)
-
-    def _send(self) -> None:
-        """Send the turn's answers, or hold them until what they depend on is durable."""
-        turns = self._turns
-        depends_on = turns.gather()
-        if not self._out:
-            return
-        lines, self._out = self._out, []
-        handed_out = self._handed_out
-        if handed_out:
-            self._handed_out = []
-        if depends_on <= turns.durable and not self._held:
-            if handed_out and self._transport.is_closing():
-                self._give_back(handed_out, turns.clock())
-            self._write(lines)
-        else:
-            self._held.append(_Held(depends_on, lines, handed_out))
-            turns.wait(self)
-            if len(self._held) >= MAX_HELD:
-                self._watch_reading()
 
     def _write(self, lines: list[bytes]) -> None:
         lines.append(b"")
@@ -480,7 +480,7 @@ class LineConnection(Protocol):
                 self._waits.pop(wait)
                 self._answer_over(wait.parked, wait.req_id)
         self._end_wait(now)
-        self._send()
+        self.send()
         self._turns.hand_over(now)
 
     # --- reading and ending ---
@@ -533,7 +533,7 @@ class LineConnection(Protocol):
             self._ending = True
             self._stop_waiting(self._turns.clock())
             self._reply(failure(error), None)
-            self._send()
+            self.send()
         self._forget_input()
         self._close_when_done()
 

@@ -54,6 +54,21 @@ def test_a_call_whose_time_is_over_is_answered_with_nothing() -> None:
     assert (lot.left, list(lot.parking.calls)) == (["ann"], ["patient"])
 
 
+def test_a_time_that_is_over_leaves_no_timer_behind() -> None:
+    """So it is not counted among the timers without a meaning, for which all of them would be swept."""
+    lot = Lot()
+    asked: list[Call] = []
+    lot.timers._alive = lambda _, call: bool(asked.append(call)) or call.parked
+    for number in range(1_200):
+        lot.park(number, wait_ms=50)
+    lot.park("patient", wait_ms=60)
+    for _, call in lot.timers.due(NOW.steady + 50, 1_200):
+        lot.parking.give_up(call)
+    assert len(lot.outbox.deliveries) == 1_200
+    assert not asked
+    assert len(lot.timers) == 1
+
+
 def test_who_is_served_stays_where_it_stands() -> None:
     """Whoever serves has taken it out already: nobody is asked to leave."""
     lot = Lot()

@@ -34,6 +34,11 @@ class Door:
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.sent = 0
+
+    def send(self) -> None:
+        """What was answered leaves."""
+        self.sent += 1
 
     def release(self, durable: int) -> None:
         """Something is safe."""
@@ -51,13 +56,25 @@ class Door:
         """Read."""
         self.heard.append("go on")
 
-    def answer(self, jobs: list[Any], now: Instant) -> None:
+    def answer(self, jobs: list[Any], now: Instant) -> "Door":
         """A pull is answered."""
         self.heard.append(("answer", [job.id for job in jobs]))
+        return self
 
     def tell(self, event: bytes) -> None:
         """An event."""
         self.heard.append(("event", json.loads(event)["event_type"]))
+
+
+class Pull:
+    """One of several calls of a door that wait."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def answer(self, jobs: list[Any], now: Instant) -> Door:
+        """It is answered."""
+        return self._door.answer(jobs, now)
 
 
 class Rig:
@@ -81,7 +98,7 @@ class Rig:
         self.runtime.hand_over(self.now)
         return depends_on
 
-    def park(self, door: Door, wait_ms: int | None = None) -> None:
+    def park(self, door: Door | Pull, wait_ms: int | None = None) -> None:
         """What a PULL does that finds nothing."""
         self.engine.dispatch.park(door, ("q",), 1, wait_ms, self.now)
         self.runtime.hand_over(self.now)
@@ -302,4 +319,17 @@ async def test_a_wait_that_times_out_is_answered_with_nothing() -> None:
     rig.now = Instant(rig.now.wall + 50, rig.now.steady + 50)
     rig.runtime.tick()
     assert door.heard == [("answer", [])]
+    rig.runtime.stop()
+
+
+async def test_a_door_sends_what_waited_once() -> None:
+    """A thousand calls of one connection that time out together are one write and not a thousand."""
+    rig = Rig(journal=False)
+    doors = Door(), Door()
+    for number in range(20):
+        rig.park(Pull(doors[number % 2]), wait_ms=50)
+    rig.now = Instant(rig.now.wall + 50, rig.now.steady + 50)
+    rig.runtime.tick()
+    assert [len(door.heard) for door in doors] == [10, 10]
+    assert [door.sent for door in doors] == [1, 1]
     rig.runtime.stop()

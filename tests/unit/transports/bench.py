@@ -133,7 +133,7 @@ class FakeTurns:
         outbox = self.engine.outbox
         while outbox.deliveries:
             for waiting, jobs in outbox.take_deliveries():
-                waiting.answer(jobs, now)  # type: ignore[attr-defined]
+                waiting.answer(jobs, now).send()  # type: ignore[attr-defined]
         events = outbox.take_events()
         self.events += events
         self.hub.publish(events)
