@@ -28,6 +28,7 @@ from flashq.engine.parking import Parking
 from flashq.engine.ready import Ready
 from flashq.engine.records import Changed, CronSet
 from flashq.engine.settle import Settle
+from flashq.engine.waiters import Call
 from flashq.engine.watchers import Watchers
 from flashq.model import ACTIVE, DELAYED, FAILED, WAITING, Instant
 from flashq.server.runtime import Runtime
@@ -251,7 +252,12 @@ def nobody_hears_of_a_job_that_was_taken_back(patch: pytest.MonkeyPatch) -> None
 def whoever_watched_and_left_is_told(patch: pytest.MonkeyPatch) -> None:
     """A call that gave up is still told how the job ended."""
     patch.setattr(Watchers, "_leave", lambda self, id, token: None)
-    patch.setattr(Parking, "forget", lambda self, call: self.calls.pop(call.token, None))
+
+    def forget(self: Parking, call: Call) -> None:
+        self.calls.pop(call.token, None)
+        call.parked = False
+
+    patch.setattr(Parking, "forget", forget)
 
 
 def whoever_waits_on_several_queues_waits_on_one(patch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ class Wait:
         self.call = call
         self.parked = parked
 
-    def answer(self, delivered: Any, now: Instant) -> None:
+    def answer(self, delivered: Any, now: Instant) -> "Client":
         """What it waited for; nothing when its time is over."""
         reply: replies.Reply | FlashQError
         try:
@@ -96,7 +96,8 @@ class Wait:
             reply = error.with_traceback(None)
         self.client.world.answers.append((self, reply))
         self.client.waits.pop(self.call, None)
-        self.client.hold(_jobs_of(reply), self.client.world.runtime.gather())
+        self.client.out.append(_jobs_of(reply))
+        return self.client
 
 
 _Delivered = tuple[Wait, replies.Reply | FlashQError]
@@ -109,6 +110,7 @@ class Client:
         self.world = world
         self.number = number
         self.session = Session(None, self)
+        self.out: list[list[JobView]] = []
         self.held: deque[tuple[int, list[JobView]]] = deque()
         self.waits: dict[int, Wait] = {}
         self.told = 0
@@ -122,6 +124,13 @@ class Client:
         else:
             self.held.append((depends_on, jobs))
             runtime.wait(self)
+
+    def send(self) -> None:
+        """Calls that waited were answered, with these jobs."""
+        depends_on = self.world.runtime.gather()
+        out, self.out = self.out, []
+        for jobs in out:
+            self.hold(jobs, depends_on)
 
     def release(self, durable: int) -> None:
         """Let go what depends on groups up to ``durable``."""
