@@ -10,8 +10,10 @@ from flashq.engine.leases import Worker
 class Subscriptions(Protocol):
     """Where a command registers the wish for events; `flashq.observe.events.Hub` is one."""
 
-    def subscribe(self, subscriber: object, queue: str, types: frozenset[str]) -> None:
-        """Send ``subscriber`` the events of a queue (``*``: of all); no types = every type."""
+    def subscribe(
+        self, subscriber: object, queue: str, types: frozenset[str], sees: Callable[[str], bool] | None = None
+    ) -> None:
+        """Send ``subscriber`` the events of a queue (``*``: of all that it sees); no types = every type."""
 
     def unsubscribe(self, subscriber: object, queue: str) -> None:
         """Stop what `subscribe` started for the same queue."""

@@ -2,39 +2,76 @@
 
 Telling is an append to each listener's own buffer, never a wait: a slow listener loses events (and is told how many)
 but slows nobody. While nobody listens, events are not even made.
+
+Every event that is made has a number. The newest are kept only when somebody asked for it (`Hub.remember`): listeners
+whose connection breaks may then come back and ask for what they missed.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
-
-from msgspec.json import Encoder
+from typing import Any, Final, NamedTuple, Protocol
 
 from flashq.errors import LimitReached
 from flashq.model import Event
+from flashq.observe.ring import Ring, Told
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 ALL: Final = "*"
-_encode: Final = Encoder().encode
 
 
 class Subscriber(Protocol):
     """Where a listener's events go."""
 
-    def tell(self, event: bytes) -> None:
-        """Take one event, encoded as JSON. Must not wait."""
+    def tell(self, told: Told) -> None:
+        """Take one event. Must not wait."""
+
+
+class _Wish(NamedTuple):
+    """Which of a queue's events: the types (none = all), and, asked of each event's queue, whether it may be seen."""
+
+    types: frozenset[str]
+    sees: Callable[[str], bool] | None
+
+    def wants(self, event: Event) -> bool:
+        return (not self.types or event.event_type in self.types) and (self.sees is None or self.sees(event.queue))
 
 
 class Hub:
-    """All subscriptions."""
+    """All subscriptions, and the numbers of events.
 
-    def __init__(self, watched: Callable[[bool], None]) -> None:
-        """Args: ``watched``: called with whether anybody listens, each time that changes."""
-        self._topics: dict[str, dict[Any, frozenset[str]]] = {}
+    Attributes:
+        boot: number of this start of the server: numbers of another start mean other events.
+        position: the number of the newest event.
+    """
+
+    def __init__(self, watched: Callable[[bool], None], boot: int = 1) -> None:
+        """Build it without listeners.
+
+        Args:
+            watched: called with whether events are to be made, each time that may have changed.
+            boot: number of this start.
+        """
+        self.boot = boot
+        self.position = 0
+        self._topics: dict[str, dict[Any, _Wish]] = {}
+        self._queues: dict[Any, set[str]] = {}
         self._count = 0
+        self._ring: Ring | None = None
         self._watched = watched
 
-    def subscribe(self, subscriber: Any, queue: str, types: frozenset[str]) -> None:  # noqa: ANN401
-        """Send ``subscriber`` the events of a queue (``*``: of all); no types = every type. Again replaces.
+    def subscribe(
+        self,
+        subscriber: Any,  # noqa: ANN401
+        queue: str,
+        types: frozenset[str],
+        sees: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Send ``subscriber`` the events of a queue. Again for the same queue replaces.
+
+        Args:
+            subscriber: a `Subscriber`.
+            queue: its name; ``*``: all queues.
+            types: those wanted; none = every type.
+            sees: whether events of the queue of this name may be told; None = of every queue.
 
         Raises:
             LimitReached: there are as many subscriptions as there may be.
@@ -44,36 +81,68 @@ class Hub:
             if self._count >= MAX_SUBSCRIPTIONS:
                 raise LimitReached(f"Too many subscriptions (max {MAX_SUBSCRIPTIONS})")
             self._count += 1
-        topic[subscriber] = types
+            self._queues.setdefault(subscriber, set()).add(queue)
+        topic[subscriber] = _Wish(types, sees)
         self._topics[queue] = topic
-        self._watched(True)
+        self._watch()
 
     def unsubscribe(self, subscriber: Any, queue: str) -> None:  # noqa: ANN401
         """Stop what `subscribe` started for the same queue; nothing happens if there was nothing."""
         topic = self._topics.get(queue, {})
         if topic.pop(subscriber, None) is not None:
             self._count -= 1
-        if not topic:
-            self._topics.pop(queue, None)
-        self._watched(bool(self._topics))
+            self._queues[subscriber].discard(queue)
+            if not self._queues[subscriber]:
+                del self._queues[subscriber]
+            if not topic:
+                del self._topics[queue]
+        self._watch()
 
     def leave(self, subscriber: Any) -> None:  # noqa: ANN401
         """A listener is gone."""
-        for queue in [queue for queue, topic in self._topics.items() if subscriber in topic]:
+        for queue in list(self._queues.get(subscriber, ())):
             self.unsubscribe(subscriber, queue)
 
     def publish(self, events: list[Event]) -> None:
         """Tell everybody what they asked for, each listener once an event."""
+        ring = self._ring
         everywhere = self._topics.get(ALL, {})
         for event in events:
+            self.position += 1
+            told = Told(self.position, event)
+            if ring is not None:
+                ring.append(told)
             here = self._topics.get(event.queue, {})
-            listeners = [
-                who
-                for topic in (everywhere, here)
-                for who, types in topic.items()
-                if not types or event.event_type in types
-            ]
-            if listeners:
-                line = _encode(event)
-                for who in dict.fromkeys(listeners):
-                    who.tell(line)
+            listeners = [who for topic in (everywhere, here) for who, wish in topic.items() if wish.wants(event)]
+            for who in dict.fromkeys(listeners):
+                who.tell(told)
+
+    # --- coming back ---
+
+    def remember(self) -> None:
+        """From now on keep the newest events, and have them made also while nobody listens."""
+        if self._ring is None:
+            self.position += 1  # for all that was not made meanwhile: whoever saw only what was before it missed some
+            self._ring = Ring(self.position + 1)
+            self._watch()
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._ring = None
+        self._watch()
+
+    def missed(self, subscriber: Any, number: int) -> list[Told] | None:  # noqa: ANN401
+        """What ``subscriber`` would have been told since the event of this number; None when that is not known."""
+        kept = self._ring.since(number) if self._ring is not None else None
+        if kept is None:
+            return None
+        wishes = {queue: self._topics[queue][subscriber] for queue in self._queues.get(subscriber, ())}
+        everywhere = wishes.get(ALL)
+        return [
+            told
+            for told in kept
+            if any(wish is not None and wish.wants(told.event) for wish in (everywhere, wishes.get(told.event.queue)))
+        ]
+
+    def _watch(self) -> None:
+        self._watched(bool(self._topics) or self._ring is not None)

@@ -85,8 +85,11 @@ MAX_HOLDS: Final = 100_000
 """Attempts that a worker names when it says hello again: as many as fit well into a line."""
 
 MAX_WORKERS: Final = 10_000
-MAX_SUBSCRIPTIONS: Final = 500
 """Things that live until someone deletes them; each costs memory and a line in every listing."""
+
+MAX_SUBSCRIPTIONS: Final = 10_000
+"""Wishes for events, over all connections: one for each connection that there may be. An event is offered to all that
+asked for its queue, which takes a fraction of a microsecond each."""
 
 MAX_FAN_OUT: Final = 10_000
 """Children that wait for one job: all of them move when it ends."""

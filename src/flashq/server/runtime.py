@@ -65,7 +65,7 @@ class Runtime:
             journal: where records gather; None without storage.
         """
         self.engine = engine
-        self.hub = Hub(self._watch)
+        self.hub = Hub(self._watch, engine.epoch)
         self.clock = clock
         self.held_back = False
         self._alarm = engine.clocks.alarm

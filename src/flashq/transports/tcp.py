@@ -26,6 +26,7 @@ from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
 from flashq.errors import FlashQError, Overloaded, StorageError, TooLarge, Unauthorized
 from flashq.model import Instant, JobView
+from flashq.observe.ring import Told
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
 from flashq.protocol.limits import MAX_PULLS_BEHIND, MAX_WAITS_PER_CONNECTION
 from flashq.protocol.lines import LineSplitter
@@ -300,19 +301,19 @@ class LineConnection(Protocol):
             self._waiting = None
             self._serve_behind(now, may_wait=True)
 
-    def tell(self, event: bytes) -> None:
+    def tell(self, told: Told) -> None:
         """An event that this connection subscribed to."""
         if self._said_goodbye:
             return
         if self._transport.get_write_buffer_size() + self._owed > MAX_EVENT_BACKLOG_BYTES:
             self._lagged += 1
         elif self._held:  # the answer to SUBSCRIBE may be among what is held, and comes first
-            line = b"%b%b}" % (_EVENT, event)
+            line = b"%b%b}" % (_EVENT, told.json)
             self._owed += len(line)
             self._held[-1].lines.append(line)
         else:
             self._tell_lag()
-            self._transport.write(b"%b%b}\n" % (_EVENT, event))
+            self._transport.write(b"%b%b}\n" % (_EVENT, told.json))
 
     def drain(self) -> None:
         """The server is leaving: end all waiting, answer what is held, and close."""

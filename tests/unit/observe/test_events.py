@@ -11,6 +11,7 @@ from msgspec import Raw
 from flashq.errors import LimitReached
 from flashq.model import Event
 from flashq.observe.events import ALL, Hub
+from flashq.observe.ring import Told
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 
@@ -20,9 +21,9 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
 
-    def tell(self, event: bytes) -> None:
+    def tell(self, told: Told) -> None:
         """Take one event."""
-        self.heard.append(json.loads(event))
+        self.heard.append(json.loads(told.json))
 
 
 def hub() -> tuple[Hub, list[bool]]:
@@ -83,6 +84,79 @@ def test_watched_follows_whether_anybody_listens() -> None:
     assert watched[-1] is False
 
 
+def test_only_what_may_be_seen_is_told() -> None:
+    """Who asks for all queues and may see some hears of those; another listener still hears of all."""
+    hub_, _ = hub()
+    scoped, all_ = Ear(), Ear()
+    hub_.subscribe(scoped, ALL, frozenset(), sees=lambda queue: queue.startswith("mine"))
+    hub_.subscribe(all_, ALL, frozenset())
+    hub_.publish([Event("pushed", "mine-1", 1, 5), Event("pushed", "theirs", 2, 5)])
+    assert [event["job_id"] for event in scoped.heard] == [1]
+    assert [event["job_id"] for event in all_.heard] == [1, 2]
+
+
+def pushed(*ids: int, queue: str = "q") -> list[Event]:
+    """Events of jobs."""
+    return [Event("pushed", queue, id, 5) for id in ids]
+
+
+def test_one_who_comes_back_hears_what_it_missed() -> None:
+    """Exactly what it would have been told, by queue, type and right; nothing that it has heard already."""
+    hub_, _ = hub()
+    hub_.remember()
+    ear = Ear()
+    hub_.subscribe(ear, "q", frozenset({"pushed"}))
+    hub_.publish(pushed(1))
+    heard = hub_.position
+    hub_.leave(ear)
+    hub_.publish([*pushed(2), Event("failed", "q", 2, 6), *pushed(3, queue="other"), *pushed(4)])
+    hub_.subscribe(ear, "q", frozenset({"pushed"}))
+    missed = hub_.missed(ear, heard)
+    assert missed is not None
+    assert [told.event.job_id for told in missed] == [2, 4]
+    hub_.subscribe(ear, ALL, frozenset({"failed"}), sees=lambda queue: queue != "other")
+    missed = hub_.missed(ear, heard)
+    assert missed is not None
+    assert [(told.event.event_type, told.event.job_id) for told in missed] == [
+        ("pushed", 2),
+        ("failed", 2),
+        ("pushed", 4),
+    ]
+    assert hub_.missed(ear, hub_.position) == []
+
+
+def test_what_was_not_kept_is_said_to_be_gone() -> None:
+    """Who saw the last event before nothing was kept is not told that it missed nothing."""
+    hub_, _ = hub()
+    ear = Ear()
+    assert hub_.missed(ear, 0) is None
+    hub_.remember()
+    hub_.publish(pushed(1))
+    seen = hub_.position
+    hub_.forget()
+    assert hub_.missed(ear, seen) is None
+    hub_.remember()
+    assert hub_.missed(ear, seen) is None
+    assert hub_.missed(ear, hub_.position) == []
+    assert hub_.missed(ear, hub_.position + 1) is None
+
+
+def test_events_are_made_as_long_as_they_are_kept() -> None:
+    """Also while nobody listens, so that who comes back in time finds them; asking twice changes nothing."""
+    hub_, watched = hub()
+    hub_.remember()
+    assert watched[-1] is True
+    position = hub_.position
+    hub_.remember()
+    assert hub_.position == position
+    ear = Ear()
+    hub_.subscribe(ear, "q", frozenset())
+    hub_.leave(ear)
+    assert watched[-1] is True
+    hub_.forget()
+    assert watched[-1] is False
+
+
 def test_there_are_only_so_many() -> None:
     """The bound is over all listeners; leaving makes room, a refused one takes none."""
     hub_, _ = hub()
@@ -129,3 +203,4 @@ def test_against_a_plain_set(steps: list[tuple[str, int, str]]) -> None:
     for number, ear in enumerate(ears):
         assert len(ear.heard) == any(wish in wishes for wish in ((number, "a"), (number, ALL)))
     assert set(hub_._topics) == {queue for _, queue in wishes}
+    assert {(ears.index(ear), queue) for ear, queues in hub_._queues.items() for queue in queues} == wishes

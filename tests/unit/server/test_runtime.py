@@ -1,7 +1,6 @@
 """Unit tests of `flashq.server.runtime`."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -13,6 +12,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
 from flashq.errors import StorageError
 from flashq.model import Instant, JobSpec
+from flashq.observe.ring import Told
 from flashq.server import runtime as runtime_module
 from flashq.server.runtime import EXIT_BROKEN, EXIT_STORAGE, Runtime
 from flashq.storage.journal import Journal
@@ -61,9 +61,9 @@ class Door:
         self.heard.append(("answer", [job.id for job in jobs]))
         return self
 
-    def tell(self, event: bytes) -> None:
+    def tell(self, told: Told) -> None:
         """An event."""
-        self.heard.append(("event", json.loads(event)["event_type"]))
+        self.heard.append(("event", told.event.event_type))
 
 
 class Pull:
