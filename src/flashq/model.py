@@ -207,6 +207,22 @@ class Metrics(Struct, gc=False):
     queues: list[QueueMetrics]
 
 
+class Distribution(NamedTuple):
+    """How many observations fell into which bucket.
+
+    Attributes:
+        bounds: upper bounds of the buckets, ascending; what lies on a bound is below it.
+        counts: of each bucket, and behind them of what lies above the last bound.
+        total: sum of all observations.
+        unit: how many of the unit of bounds and total make a second.
+    """
+
+    bounds: tuple[int, ...]
+    counts: tuple[int, ...]
+    total: int
+    unit: int
+
+
 class Event(Struct, gc=False):
     """Something that happened to a job: EVENT of the wire contract."""
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw
 
 from flashq.engine.clocks import Clocks
 from flashq.engine.effects import Outbox
+from flashq.engine.histogram import Histogram
 from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs, Run
 from flashq.engine.leases import Lease, Worker
 from flashq.engine.parking import Parking
@@ -35,6 +36,7 @@ class Dispatch:
         clocks: Clocks,
         outbox: Outbox,
         parking: Parking,
+        wait_times: Histogram,
         settings: Settings,
         epoch: int,
         nonce: Callable[[], str],
@@ -45,6 +47,7 @@ class Dispatch:
         self._clocks = clocks
         self._outbox = outbox
         self._parking = parking
+        self._wait_times = wait_times
         self._lease_ms = settings.lease
         self._epoch = epoch
         self._nonce = nonce
@@ -248,11 +251,13 @@ class Dispatch:
         chunk.lease[start:stop] = [lease] * count
         name, priority, max_attempts, backoff = o.queue.name, o.priority, o.max_attempts, o.backoff
         ttl, timeout, started = o.ttl, o.timeout, now.wall
+        pushed = chunk.created[start:stop]
+        self._wait_times.add_since(pushed, started)
         none: list[Any] = []  # shared: a view is read, never written
         return [
             JobView(id, name, Raw(data), priority, created, created, started, 0, max_attempts, backoff, ttl, timeout,
                     None, none, 0, None, none, UNSET, token)
-            for id, data, created in zip(ids, chunk.data[start:stop], chunk.created[start:stop], strict=True)
+            for id, data, created in zip(ids, chunk.data[start:stop], pushed, strict=True)
         ]  # fmt: skip
 
     def _hand_out_each(
@@ -264,6 +269,7 @@ class Dispatch:
         lease: Lease | None = None
         last = None
         jobs: list[JobView] = []
+        ready_since: list[int] = []
         for id in ids:
             chunk = chunks[id >> CHUNK_BITS]
             slot = id & MASK
@@ -279,8 +285,10 @@ class Dispatch:
             if id in extras:
                 job = view(self._jobs, id)
                 assert job is not None
+                ready_since.append(job.run_at)
             else:
                 created = chunk.created[slot]
+                ready_since.append(created)
                 job = JobView(
                     id, name, Raw(chunk.data[slot]), options.priority, created, created, started, 0,
                     options.max_attempts, options.backoff, options.ttl, options.timeout, None, [], 0, None, [],
@@ -289,6 +297,7 @@ class Dispatch:
             jobs.append(job)
         for lease in leases.values():
             lease.open = len(lease.ids)
+        self._wait_times.add_since(ready_since, started)
         return jobs
 
     def _await_refill(self, queue: Queue, now: Instant) -> None:

@@ -15,6 +15,7 @@ from flashq.engine.dependencies import Graph
 from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Effects, Outbox
 from flashq.engine.finished import Finished
+from flashq.engine.histogram import JOB_TIMES_MS, Histogram
 from flashq.engine.intake import Intake
 from flashq.engine.jobs import Jobs
 from flashq.engine.leases import Worker
@@ -59,6 +60,10 @@ class Engine:
         self.graph = Graph()
         self.finished = Finished(settings.keep_completed, settings.keep_results, settings.keep_bytes)
         self.rates = Rates(now.wall)
+        self.wait_times = Histogram(JOB_TIMES_MS, 1_000)
+        """From when a job may run until it is delivered; also of a delivery that is handed back."""
+        self.run_times = Histogram(JOB_TIMES_MS, 1_000)
+        """From delivery until the attempt completes or fails; not of those that are handed back or cancelled."""
         self.crons = Crons()
         self.workers: dict[str, Worker] = {}
         self.outbox = Outbox(recording=recording)
@@ -66,11 +71,11 @@ class Engine:
         self.watchers = Watchers(self.parking, self.outbox)
         self.beats = Beats(self.parking, self.outbox, settings.worker_silence)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
-        self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, settings, epoch, nonce)
+        self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, self.wait_times, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)
         self.settle = Settle(
-            jobs, queues, clocks, self.graph, self.finished, self.rates, outbox, self.watchers, self.beats, settings,
-            epoch, self.dispatch, self.intake,
+            jobs, queues, clocks, self.graph, self.finished, self.rates, self.run_times, outbox, self.watchers,
+            self.beats, settings, epoch, self.dispatch, self.intake,
         )  # fmt: skip
         self.control = Control(
             jobs,

@@ -1,12 +1,13 @@
 """Read-only answers: a job, its state, its result, lists and counts. Changes nothing, ever."""
 
 from itertools import islice
+from typing import Final
 
 from msgspec import Raw
 
 from flashq.engine.cron import Crons
 from flashq.engine.finished import Finished
-from flashq.engine.jobs import JOB_BYTES, Jobs
+from flashq.engine.jobs import CHUNK_BITS, JOB_BYTES, MASK, Jobs
 from flashq.engine.leases import Worker
 from flashq.engine.queue import Queue, Queues
 from flashq.engine.rates import Rates
@@ -31,6 +32,11 @@ from flashq.model import (
     WorkerView,
 )
 from flashq.protocol.limits import MAX_ANSWER_BYTES
+
+OLDEST_LANES: Final = 16
+OLDEST_PLACES: Final = 64
+"""Where the oldest waiting job of a queue is looked for: at the heads of so many priorities, and behind so many jobs
+that were cancelled and are still in the line. A line beyond both has an oldest job that is not found."""
 
 
 class Lookup:
@@ -134,6 +140,17 @@ class Lookup:
             ],
         )
 
+    def waiting_since(self, queue: Queue) -> int:
+        """When the job that waits for the longest time became ready (wall ms); 0 when none waits or it is not found.
+
+        It stands at the head of one of the lines, as each is in the order of becoming ready.
+        """
+        if not queue.counts[WAITING]:
+            return 0
+        heads = queue.ready.foremost(OLDEST_LANES, OLDEST_PLACES if queue.ready.tombstones else 1)
+        found = [next((id for id in ids if self._jobs.state(id) == WAITING), 0) for ids in heads]
+        return min((self._ready_since(id) for id in found if id), default=0)
+
     def crons(self) -> list[CronView]:
         """All schedules by name."""
         return [
@@ -172,6 +189,10 @@ class Lookup:
             )
             for _, worker in sorted(self._workers.items())
         ]
+
+    def _ready_since(self, id: int) -> int:
+        extra = self._jobs.extras.get(id)
+        return (extra.run_at if extra else 0) or self._jobs.chunks[id >> CHUNK_BITS].created[id & MASK]
 
     def _listed(self) -> list[Queue]:
         return [queue for _, queue in sorted(self._queues.by_name.items()) if queue.listed]

@@ -10,8 +10,9 @@ outnumber the jobs, `rebuild` drops them.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from itertools import chain, islice
 
 # An id, or [first, stop) as a two-element list that is shortened from the front as jobs are taken.
 _Entry = int | list[int]
@@ -100,6 +101,18 @@ class Ready:
         self.length -= len(ids)
         return ids
 
+    def foremost(self, lanes: int, places: int) -> list[list[int]]:
+        """The first ids of some lanes, tombstones included; nothing is taken.
+
+        Args:
+            lanes: look at so many at most, and at those first that have held something for the longest time.
+            places: of each lane, so many ids at most.
+        """
+        return [
+            list(islice(chain.from_iterable(map(_ids_of, lane)), places))
+            for lane in islice(self._lanes.values(), lanes)
+        ]
+
     def discard(self, count: int = 1) -> None:
         """``count`` ids of the line are no longer waiting; whoever takes them will skip them."""
         self.tombstones += count
@@ -144,4 +157,8 @@ class Ready:
 
 
 def _ids(lane: deque[_Entry]) -> list[int]:
-    return [id for entry in lane for id in ([entry] if isinstance(entry, int) else range(entry[0], entry[1]))]
+    return list(chain.from_iterable(map(_ids_of, lane)))
+
+
+def _ids_of(entry: _Entry) -> Iterable[int]:
+    return (entry,) if isinstance(entry, int) else range(entry[0], entry[1])

@@ -17,6 +17,7 @@ from flashq.engine.dependencies import Graph
 from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.finished import Finished
+from flashq.engine.histogram import Histogram
 from flashq.engine.intake import Intake, too_much
 from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs, Run
 from flashq.engine.leases import Lease, parse_token
@@ -48,6 +49,7 @@ class Settle:
         graph: Graph,
         finished: Finished,
         rates: Rates,
+        run_times: Histogram,
         outbox: Outbox,
         watchers: Watchers,
         beats: Beats,
@@ -63,6 +65,7 @@ class Settle:
         self._graph = graph
         self._finished = finished
         self._rates = rates
+        self._run_times = run_times
         self._outbox = outbox
         self._watchers = watchers
         self._beats = beats
@@ -71,6 +74,10 @@ class Settle:
         self._dispatch = dispatch
         self._intake = intake
         self._first_id = jobs.next_id
+        self.retried = 0
+        """How many attempts of this boot failed and were followed by another one."""
+        self.timed_out = 0
+        """How many attempts of this boot ended for want of a sign of life."""
 
     def ack(self, id: int, token: str | None, result: bytes | None, now: Instant) -> bool:
         """The attempt succeeded. Tells whether this very attempt had been acknowledged before.
@@ -389,6 +396,7 @@ class Settle:
                 if chunks[id >> CHUNK_BITS].options[id & MASK].ttl:
                     self._clocks.expiries.stale()
         self._rates.completed(count, count * now.wall - pushed_at, now.wall)
+        self._run_times.add(now.wall - lease.started_at, count)
         gone = finished.trim()
         if gone:
             self._jobs.forget(gone)
@@ -461,7 +469,10 @@ class Settle:
         """A live attempt ended without success: try again, now or later, or bury the job."""
         options = chunk.options[slot]
         queue = options.queue
-        worker = chunk.lease[slot].worker
+        lease = chunk.lease[slot]
+        self._run_times.add(now.wall - lease.started_at)
+        self.timed_out += timed_out
+        worker = lease.worker
         if worker is not None:
             worker.processed += 1
             worker.failed += 1
@@ -474,6 +485,7 @@ class Settle:
         if dead or 0 < options.max_attempts <= extra.attempts:
             self.bury(id, ACTIVE, extra.message, now)
         elif not self._drop_outlived(id, now):
+            self.retried += 1
             wait = delay_ms(options.backoff, extra.attempts) if delay is None else delay
             if wait:
                 self._put_off(id, chunk, slot, now.wall + wait)

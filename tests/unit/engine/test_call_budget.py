@@ -21,11 +21,11 @@ from flashq.model import Instant, JobSpec
 NOW = Instant(1_700_000_000_000, 1_000)
 
 PUSH_ONE = 8
-ACK_ONE = 15
+ACK_ONE = 16
 PUSH_BATCH = 9
-PULL_BATCH = 13
-ACK_BATCH = 18
-MIXED = 11, 18
+PULL_BATCH = 14
+ACK_BATCH = 19
+MIXED = 12, 19
 """Of a batch with five priorities: pull, ack."""
 
 SIZES = (1, 100, 1_000)

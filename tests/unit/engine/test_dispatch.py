@@ -429,3 +429,25 @@ def test_dead_letters_with_inputs_fit_into_the_answer(bench: Bench, monkeypatch:
     for id in (2, 3, 4):
         bench.bury(id)
     assert [job.id for job in bench.engine.lookup.dead_letters("emails", 9)] == [2, 3]
+
+
+# --- how long jobs wait ---
+
+
+def test_waiting_is_counted_from_when_a_job_may_run(bench: Bench) -> None:
+    """From its push, or from the end of its delay; each job of a batch counts, also when the batch is mixed."""
+    bench.push_batch({}, {}, {})
+    bench.push_batch({"delay": 40}, {"priority": 1})
+    bench.pass_time(50)
+    bench.pull(count=1)
+    bench.pull(count=9)
+    waits = bench.engine.wait_times.read()
+    assert sum(waits.counts) == 5
+    assert waits.total == 4 * 50 + 10
+
+
+def test_a_parked_call_is_served_without_a_wait(bench: Bench) -> None:
+    """A push that feeds somebody who waits counts as well."""
+    bench.park("call")
+    bench.push()
+    assert bench.engine.wait_times.read().counts[0] == 1

@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.engine.bench import START, Bench
 
+from flashq.engine import lookup
 from flashq.engine.watchers import Ending
 from flashq.errors import NotFound
 from flashq.model import QueueMetrics, QueueView, Stats
@@ -160,3 +161,35 @@ def test_dead_letters_are_bounded_in_bytes(bench: Bench) -> None:
     for _ in range(20):
         bench.bury(bench.push(data=b'"%s"' % (b"x" * 1_000_000)))
     assert len(bench.engine.lookup.dead_letters("emails", 100)) == 16
+
+
+def test_the_oldest_waiting_job(bench: Bench) -> None:
+    """Since when it may run: from its push, the end of its delay or its retry; whatever its priority is."""
+    since = bench.engine.lookup.waiting_since
+    queue = bench.queue()
+    assert since(queue) == 0
+    bench.push(delay=50)
+    assert since(queue) == 0
+    bench.pass_time(80)
+    bench.push(priority=7)
+    assert since(queue) == START.wall + 50
+    bench.pull(count=2)
+    assert since(queue) == 0
+    bench.pass_time(20)
+    bench.fail(1, delay=0)
+    bench.pass_time(20)
+    assert since(queue) == START.wall + 100
+
+
+def test_the_oldest_waiting_job_is_found_behind_cancelled_ones(bench: Bench) -> None:
+    """What was cancelled stays in the line for a while and is not waiting; past a bound nothing is looked for."""
+    most = lookup.OLDEST_PLACES
+    for _ in range(most):
+        bench.push()
+        bench.pass_time(1)
+    for id in range(1, most):
+        bench.cancel(id)
+    assert bench.engine.lookup.waiting_since(bench.queue()) == START.wall + most - 1
+    bench.push()
+    bench.cancel(most)
+    assert bench.engine.lookup.waiting_since(bench.queue()) == 0

@@ -147,3 +147,14 @@ def test_it_is_a_sorted_list(steps: list[tuple[str, int, int]]) -> None:
         expected = [id for p in sorted(naive, reverse=True) for id in naive[p]]
         assert ready.ids() == expected
         assert ready.length == len(expected)
+
+
+def test_the_foremost_are_seen_and_not_taken() -> None:
+    """The heads of the lanes, the lane that holds something for the longest time first, whatever its priority."""
+    ready = Ready()
+    for priority, id in ((0, 1), (5, 7), (0, 2), (9, 20)):
+        ready.put(priority, id)
+    ready.put_run(5, 10, 15)
+    assert ready.foremost(2, 3) == [[1, 2], [7, 10, 11]]
+    assert ready.foremost(10, 1) == [[1], [7], [20]]
+    assert ready.length == 9

@@ -995,3 +995,32 @@ def test_a_ttl_that_passed_during_an_attempt_counts_when_the_clock_went_back(ben
     assert bench.state(id) == "delayed"
     bench.pass_time(1)
     assert bench.state(id) == "unknown"
+
+
+# --- how long attempts run ---
+
+
+def test_running_is_counted_from_delivery(bench: Bench) -> None:
+    """What completes and what fails counts, one by one or as a batch; what is given up in good order does not."""
+    bench.push_batch(*[{}] * 6)
+    ids = bench.pulled_ids()
+    bench.pass_time(30)
+    bench.engine.settle.ack_batch(ids[:3], None, {}, bench.now)
+    bench.ack(ids[3])
+    bench.fail(ids[4])
+    bench.release(ids[5])
+    runs = bench.engine.run_times.read()
+    assert (sum(runs.counts), runs.total) == (5, 150)
+
+
+def test_retries_and_silent_attempts_are_counted(bench: Bench) -> None:
+    """An attempt that fails and has another one is a retry; the last one is none. A lease that ends is a timeout."""
+    id = bench.push(max_attempts=2, timeout=10, backoff=0)
+    settle = bench.engine.settle
+    bench.pull_one()
+    bench.pass_time(10)
+    bench.tick()
+    assert (settle.retried, settle.timed_out) == (1, 1)
+    bench.pull_one()
+    bench.fail(id)
+    assert (settle.retried, settle.timed_out) == (1, 1)
