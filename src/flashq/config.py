@@ -27,6 +27,7 @@ VARIABLES: Final[dict[str, str]] = {
     "MAX_MEMORY": "bytes for jobs; beyond it pushes are refused and everything else goes on",
     "LOOP": "auto, uvloop or asyncio",
     "LOG_LEVEL": "debug, info, warning or error",
+    "LOG_FORMAT": "text: lines for people; json: one object a line",
 }
 """Every variable that the server reads, with what it does; `flashq serve --help` and the tests read it too."""
 
@@ -44,7 +45,7 @@ class Config(Struct, frozen=True, kw_only=True):
         auth_tokens: tokens of which a client must show one; empty: everybody is welcome.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
         loop: which event loop.
-        log_level: how much is logged.
+        log_level, log_format: how much is logged, and for whom.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +62,7 @@ class Config(Struct, frozen=True, kw_only=True):
     max_memory: int = 1024 * 1024 * 1024
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def storage_url(self) -> str:
@@ -91,6 +93,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         max_memory=_number(source, "MAX_MEMORY", 1024**3, 1024**2, 2**53),
         loop=_word(source, "LOOP", "auto", ("auto", "uvloop", "asyncio")),  # type: ignore[arg-type]
         log_level=_word(source, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),  # type: ignore[arg-type]
+        log_format=_word(source, "LOG_FORMAT", "text", ("text", "json")),  # type: ignore[arg-type]
     )
 
 

@@ -1,5 +1,6 @@
 """Starting and stopping: one clear line and the right exit code when it cannot be, nothing lost when told to go."""
 
+import json
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ WRONG_VALUES: list[tuple[str, str]] = [
     *(("MAX_MEMORY", value) for value in ("", "1", "-1", "1G", "9007199254740993")),
     *(("LOOP", value) for value in ("", "trio")),
     *(("LOG_LEVEL", value) for value in ("", "loud")),
+    *(("LOG_FORMAT", value) for value in ("", "yaml")),
 ]
 
 
@@ -86,7 +88,7 @@ def test_good_values(tmp_path: Path) -> None:
         "HOST": "localhost", "UNIX_SOCKET": str(tmp_path / "s"), "DATA_DIR": str(tmp_path / "elsewhere"),
         "DATABASE_URL": f"sqlite:///{tmp_path}/elsewhere/other.db", "DURABILITY": "Relaxed", "AUTH_TOKENS": "a-token",
         "DEFAULT_MAX_ATTEMPTS": "7", "DEFAULT_BACKOFF": "0", "LEASE": "1000", "MAX_MEMORY": "1048576",
-        "LOOP": "asyncio", "LOG_LEVEL": "ERROR",
+        "LOOP": "asyncio", "LOG_LEVEL": "ERROR", "LOG_FORMAT": "json",
     }  # fmt: skip
     with ServerProcess(tmp_path, environment=environment) as server, LineClient(str(tmp_path / "s")) as client:
         assert server.mode.startswith("relaxed")
@@ -101,6 +103,16 @@ def test_good_values(tmp_path: Path) -> None:
         assert (late["id"], late["attempts"], late["progress_msg"]) == (id, 1, "Lease expired")
         assert server.stop() == 0
         assert "uvloop" not in server.errors()
+
+
+def test_the_log_for_programs(tmp_path: Path) -> None:
+    """LOG_FORMAT=json: each line of the log is one object with a time, a level and a sentence."""
+    with ServerProcess(tmp_path, environment={"HOST": "0.0.0.0", "LOG_FORMAT": "json"}) as server:
+        (line,) = server.errors().splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["logger"]) == ("warning", "flashq")
+    assert "AUTH_TOKENS" in told["message"]
+    assert told["time"]
 
 
 def test_open_to_everybody_is_said_loudly(tmp_path: Path) -> None:

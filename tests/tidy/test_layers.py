@@ -14,6 +14,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.errors": (),
     "flashq.model": WORDS,
     "flashq.config": WORDS,
+    "flashq.logs": (),
     "flashq.protocol.limits": (),
     "flashq.protocol": ("flashq.protocol", *WORDS),
     "flashq.engine": ("flashq.engine", *WORDS),
@@ -38,6 +39,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "flashq.server": (
         "flashq",
+        "flashq.logs",
         "flashq.server",
         "flashq.config",
         "flashq.transports",
@@ -53,9 +55,17 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.tasks": ("flashq.tasks", "flashq.client", "flashq.protocol", *WORDS),
     "flashq.contrib.django.management": ("flashq.contrib.django", "flashq.cli", *WORDS),
     "flashq.contrib": ("flashq.contrib", "flashq.worker", "flashq.tasks", "flashq.client", "flashq", *WORDS),
-    "flashq.worker": ("flashq.worker", "flashq.tasks", "flashq.client", "flashq.protocol", "flashq", *WORDS),
+    "flashq.worker": (
+        "flashq.worker",
+        "flashq.logs",
+        "flashq.tasks",
+        "flashq.client",
+        "flashq.protocol",
+        "flashq",
+        *WORDS,
+    ),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
-    "flashq.cli.worker": ("flashq.cli", "flashq.worker", "flashq", *WORDS),
+    "flashq.cli.worker": ("flashq.cli", "flashq.logs", "flashq.worker", "flashq", *WORDS),
     "flashq.cli.dev": ("flashq.cli", "flashq.worker", *WORDS),
     "flashq.cli": ("flashq.cli", "flashq.client", "flashq.protocol", "flashq", *WORDS),
     "flashq.__main__": ("flashq.cli",),
@@ -152,7 +162,7 @@ def test_the_client_needs_only_msgspec() -> None:
     foreign = {
         each.module.split(".")[0]
         for path in source_files()
-        if _owner(module_name(path)) in ("flashq", "flashq.client", "flashq.protocol", *WORDS)
+        if _owner(module_name(path)) in ("flashq", "flashq.logs", "flashq.client", "flashq.protocol", *WORDS)
         for each in imports(path)
         if each.module.split(".")[0] in {"apsw", "click", "cronsim", "rich", "tzdata", "uvloop"}
     }

@@ -18,6 +18,7 @@ WORDS = {
     "DURABILITY": ("full", "relaxed"),
     "LOOP": ("auto", "uvloop", "asyncio"),
     "LOG_LEVEL": ("debug", "info", "warning", "error"),
+    "LOG_FORMAT": ("text", "json"),
 }
 
 

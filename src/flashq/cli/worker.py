@@ -18,9 +18,9 @@ from flashq import App, AsyncFlashQ, FlashQ
 from flashq.cli import exits
 from flashq.cli.reach import Misconfigured, Verb, Wishes
 from flashq.errors import BadRequest
+from flashq.logs import FORMATS, LEVELS, set_up
 from flashq.worker import supervisor
 from flashq.worker.banner import banner
-from flashq.worker.logs import FORMATS, LEVELS, set_up
 from flashq.worker.loop import run
 from flashq.worker.target import BadTarget, load
 from flashq.worker.worker import KINDS, STOP_TIMEOUT_MS, Worker

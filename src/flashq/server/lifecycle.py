@@ -15,6 +15,7 @@ except ImportError:  # not on every platform; plain asyncio is supported and tes
 
 from flashq.config import Config
 from flashq.errors import FlashQError, StorageError
+from flashq.logs import set_up
 from flashq.server.allocator import give_memory_back
 from flashq.server.app import SWITCH_INTERVAL_S, Server
 
@@ -35,7 +36,7 @@ def run(config: Config, ready: Callable[[Server], None]) -> int:
         failure. A failure has been told in one line on the error stream.
     """
     give_memory_back()
-    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    set_up(config.log_level, config.log_format)
     try:
         factory = _loop_factory(config.loop)
         with asyncio.Runner(loop_factory=factory) as runner:

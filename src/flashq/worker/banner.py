@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flashq import __version__
-from flashq.worker.logs import escaped
+from flashq.logs import escaped
 
 WIDTH = 100
 """Columns of a line with a list; the next line goes on below its beginning."""

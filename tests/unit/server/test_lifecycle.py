@@ -1,6 +1,7 @@
 """Unit tests of `flashq.server.lifecycle`. What a process of its own does is in tests/integration/test_start.py."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,11 +17,13 @@ from flashq.server.lifecycle import EXIT_CONFIG, _is_loopback, _loop_factory, ru
 
 
 @pytest.fixture(autouse=True)
-def switch_interval() -> Iterator[None]:
-    """A server changes how often threads take turns; the tests after it shall not notice."""
-    before = sys.getswitchinterval()
+def whole_process() -> Iterator[None]:
+    """A server changes how often threads take turns, and the log; the tests after it shall not notice."""
+    root = logging.getLogger()
+    before = sys.getswitchinterval(), root.handlers[:], root.level
     yield
-    sys.setswitchinterval(before)
+    sys.setswitchinterval(before[0])
+    root.handlers[:], root.level = before[1:]
 
 
 @pytest.mark.parametrize("loop", ["auto", "uvloop", "asyncio"])
