@@ -1,6 +1,6 @@
 """What a command needs to know: who asks, and what there is to ask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 from flashq.engine.engine import Engine
@@ -11,9 +11,9 @@ class Subscriptions(Protocol):
     """Where a command registers the wish for events; `flashq.observe.events.Hub` is one."""
 
     def subscribe(
-        self, subscriber: object, queue: str, types: frozenset[str], sees: Callable[[str], bool] | None = None
+        self, subscriber: object, queue: str, types: frozenset[str], within: Container[str] | None = None
     ) -> None:
-        """Send ``subscriber`` the events of a queue (``*``: of all that it sees); no types = every type."""
+        """Send ``subscriber`` the events of a queue (``*``: of all ``within``); no types = every type."""
 
     def unsubscribe(self, subscriber: object, queue: str) -> None:
         """Stop what `subscribe` started for the same queue."""

@@ -7,12 +7,12 @@ Every event that is made has a number. The newest are kept only when somebody as
 whose connection breaks may then come back and ask for what they missed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final, NamedTuple, Protocol
 
 from flashq.errors import LimitReached
 from flashq.model import Event
-from flashq.observe.ring import Ring, Told
+from flashq.observe.ring import PORTION_BYTES, Ring, Told
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 ALL: Final = "*"
@@ -26,13 +26,15 @@ class Subscriber(Protocol):
 
 
 class _Wish(NamedTuple):
-    """Which of a queue's events: the types (none = all), and, asked of each event's queue, whether it may be seen."""
+    """Which events of a topic: their types (none = all), and the queues that may be heard of (None = all)."""
 
     types: frozenset[str]
-    sees: Callable[[str], bool] | None
+    within: Container[str] | None
 
     def wants(self, event: Event) -> bool:
-        return (not self.types or event.event_type in self.types) and (self.sees is None or self.sees(event.queue))
+        if self.types and event.event_type not in self.types:
+            return False
+        return self.within is None or event.queue in self.within
 
 
 class Hub:
@@ -63,7 +65,7 @@ class Hub:
         subscriber: Any,  # noqa: ANN401
         queue: str,
         types: frozenset[str],
-        sees: Callable[[str], bool] | None = None,
+        within: Container[str] | None = None,
     ) -> None:
         """Send ``subscriber`` the events of a queue. Again for the same queue replaces.
 
@@ -71,7 +73,7 @@ class Hub:
             subscriber: a `Subscriber`.
             queue: its name; ``*``: all queues.
             types: those wanted; none = every type.
-            sees: whether events of the queue of this name may be told; None = of every queue.
+            within: the queues of which the subscriber may hear; None = all.
 
         Raises:
             LimitReached: there are as many subscriptions as there may be.
@@ -82,7 +84,7 @@ class Hub:
                 raise LimitReached(f"Too many subscriptions (max {MAX_SUBSCRIPTIONS})")
             self._count += 1
             self._queues.setdefault(subscriber, set()).add(queue)
-        topic[subscriber] = _Wish(types, sees)
+        topic[subscriber] = _Wish(types, within)
         self._topics[queue] = topic
         self._watch()
 
@@ -131,18 +133,34 @@ class Hub:
         self._ring = None
         self._watch()
 
-    def missed(self, subscriber: Any, number: int) -> list[Told] | None:  # noqa: ANN401
-        """What ``subscriber`` would have been told since the event of this number; None when that is not known."""
+    def missed(self, subscriber: Any, number: int, until: int) -> tuple[list[Told], int] | None:  # noqa: ANN401
+        """A portion of what ``subscriber`` would have been told since an event.
+
+        Args:
+            subscriber: it has subscribed, so its wishes are known.
+            number: of that event.
+            until: the last number that matters.
+
+        Returns:
+            Events, and the number up to which these are all; None when that is not known any more.
+        """
         kept = self._ring.since(number) if self._ring is not None else None
         if kept is None:
             return None
         wishes = {queue: self._topics[queue][subscriber] for queue in self._queues.get(subscriber, ())}
         everywhere = wishes.get(ALL)
-        return [
-            told
-            for told in kept
-            if any(wish is not None and wish.wants(told.event) for wish in (everywhere, wishes.get(told.event.queue)))
-        ]
+        portion: list[Told] = []
+        weight = 0
+        for told in kept:
+            if told.number > until:
+                break
+            wish = wishes.get(told.event.queue)
+            if (wish and wish.wants(told.event)) or (everywhere and everywhere.wants(told.event)):
+                portion.append(told)
+                weight += len(told.json)
+                if weight >= PORTION_BYTES:
+                    return portion, told.number
+        return portion, until
 
     def _watch(self) -> None:
         self._watched(bool(self._topics) or self._ring is not None)

@@ -19,6 +19,9 @@ MAX_KEPT: Final = 10_000
 MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
 """Payloads among them: ten thousand of the largest jobs would be 10 GB."""
 
+PORTION_BYTES: Final = 64 * 1024
+"""How much of many events is taken at once: about what a connection's buffer takes before it says stop."""
+
 _encode: Final = Encoder().encode
 
 _NO_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")

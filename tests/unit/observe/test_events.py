@@ -11,7 +11,7 @@ from msgspec import Raw
 from flashq.errors import LimitReached
 from flashq.model import Event
 from flashq.observe.events import ALL, Hub
-from flashq.observe.ring import Told
+from flashq.observe.ring import PORTION_BYTES, Told
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 
@@ -88,7 +88,7 @@ def test_only_what_may_be_seen_is_told() -> None:
     """Who asks for all queues and may see some hears of those; another listener still hears of all."""
     hub_, _ = hub()
     scoped, all_ = Ear(), Ear()
-    hub_.subscribe(scoped, ALL, frozenset(), sees=lambda queue: queue.startswith("mine"))
+    hub_.subscribe(scoped, ALL, frozenset(), within={"mine-1"})
     hub_.subscribe(all_, ALL, frozenset())
     hub_.publish([Event("pushed", "mine-1", 1, 5), Event("pushed", "theirs", 2, 5)])
     assert [event["job_id"] for event in scoped.heard] == [1]
@@ -111,34 +111,56 @@ def test_one_who_comes_back_hears_what_it_missed() -> None:
     hub_.leave(ear)
     hub_.publish([*pushed(2), Event("failed", "q", 2, 6), *pushed(3, queue="other"), *pushed(4)])
     hub_.subscribe(ear, "q", frozenset({"pushed"}))
-    missed = hub_.missed(ear, heard)
-    assert missed is not None
-    assert [told.event.job_id for told in missed] == [2, 4]
-    hub_.subscribe(ear, ALL, frozenset({"failed"}), sees=lambda queue: queue != "other")
-    missed = hub_.missed(ear, heard)
-    assert missed is not None
-    assert [(told.event.event_type, told.event.job_id) for told in missed] == [
-        ("pushed", 2),
-        ("failed", 2),
-        ("pushed", 4),
-    ]
-    assert hub_.missed(ear, hub_.position) == []
+    assert missed(hub_, ear, heard) == [("pushed", 2), ("pushed", 4)]
+    hub_.subscribe(ear, ALL, frozenset({"failed"}), within={"q"})
+    assert missed(hub_, ear, heard) == [("pushed", 2), ("failed", 2), ("pushed", 4)]
+    assert missed(hub_, ear, hub_.position) == []
+
+
+def missed(hub_: Hub, who: Ear, number: int) -> list[tuple[str, int]] | None:
+    """What a listener missed since then, collected over all portions."""
+    found: list[tuple[str, int]] = []
+    while number < hub_.position:
+        portion = hub_.missed(who, number, hub_.position)
+        if portion is None:
+            return None
+        told, reached = portion
+        assert reached > number
+        found += [(each.event.event_type, each.event.job_id) for each in told]
+        number = reached
+    return found
+
+
+def test_what_was_missed_comes_in_portions() -> None:
+    """Each of about the size of a buffer; together they are everything, once, and end where was asked."""
+    hub_, _ = hub()
+    hub_.remember()
+    ear = Ear()
+    hub_.subscribe(ear, "q", frozenset())
+    start = hub_.position
+    data = Raw(b'"' + b"x" * 10_000 + b'"')
+    hub_.publish([Event("pushed", "q", id, 5, data) for id in range(30)])
+    first = hub_.missed(ear, start, hub_.position)
+    assert first is not None
+    assert PORTION_BYTES <= sum(len(told.json) for told in first[0]) < PORTION_BYTES + 11_000
+    assert missed(hub_, ear, start) == [("pushed", id) for id in range(30)]
+    assert hub_.missed(ear, start, start + 2) == ([*first[0][:2]], start + 2)
 
 
 def test_what_was_not_kept_is_said_to_be_gone() -> None:
     """Who saw the last event before nothing was kept is not told that it missed nothing."""
     hub_, _ = hub()
     ear = Ear()
-    assert hub_.missed(ear, 0) is None
+    assert hub_.missed(ear, 0, 0) is None
     hub_.remember()
     hub_.publish(pushed(1))
     seen = hub_.position
     hub_.forget()
-    assert hub_.missed(ear, seen) is None
+    assert hub_.missed(ear, seen, hub_.position) is None
     hub_.remember()
-    assert hub_.missed(ear, seen) is None
-    assert hub_.missed(ear, hub_.position) == []
-    assert hub_.missed(ear, hub_.position + 1) is None
+    assert hub_.missed(ear, seen, hub_.position) is None
+    assert hub_.missed(ear, hub_.position, hub_.position) == ([], hub_.position)
+    assert hub_.missed(ear, hub_.position + 1, hub_.position) is None
 
 
 def test_events_are_made_as_long_as_they_are_kept() -> None:

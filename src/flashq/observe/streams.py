@@ -1,0 +1,243 @@
+"""Listeners over HTTP: what each is to be sent next, and when one is to be let go.
+
+A stream holds what its listener asked for and has not been sent. Its door takes portions of it, as fast as the
+listener reads. One clock for all of them, a tick a second, gives signs of life to the quiet, lets go those whose token
+was taken back, and cuts off those that have stopped reading. Between ticks an idle stream costs nothing: no task, no
+timer, no buffer.
+
+Listeners come back when a connection breaks. So the newest events are kept as long as there are streams, and a minute
+longer: see `flashq.observe.ring`.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol
+
+from flashq.observe.backlog import Backlog, Total
+from flashq.observe.events import Hub
+from flashq.observe.ring import Told
+
+TICK_SECONDS: Final = 1
+
+BEAT_SECONDS: Final = 15
+"""Silence after which a stream gives a sign of life: proxies give up after 30 or 60."""
+
+STUCK_SECONDS: Final = 30
+"""How long a listener may read nothing of what waits for it, until it is told to go."""
+
+LINGER_SECONDS: Final = 2
+"""How long it may then take to read that."""
+
+KEEP_SECONDS: Final = 60
+"""How long events are kept for listeners that come back, once the last has left: longer than any reconnect waits."""
+
+
+class Ending(IntEnum):
+    """Why a stream ends, as WebSockets number it."""
+
+    GOING_AWAY = 1001
+    UNSUPPORTED = 1003
+    REVOKED = 1008
+    TOO_SLOW = 1013
+
+
+class Outlet(Protocol):
+    """The door's side of a stream."""
+
+    def wake(self) -> None:
+        """There is something to send: a portion, a sign of life, or the end. Must not wait."""
+
+    def unread(self) -> int:
+        """Bytes that were sent and that the listener has not read."""
+
+    def turn_out(self, ending: Ending) -> None:
+        """Say so, in front of nothing else, and close."""
+
+    def cut(self) -> None:
+        """Close without a word."""
+
+
+class Portion(NamedTuple):
+    """What to send next.
+
+    Attributes:
+        reset: what the listener missed is not known: it has to look at the whole again.
+        lagged: how many events it lost since the last portion; they came before these.
+        events: the next ones.
+    """
+
+    reset: bool
+    lagged: int
+    events: list[Told]
+
+
+class Stream:
+    """One listener.
+
+    Attributes:
+        ending: why it ends, once it does; what it still holds goes first.
+        beat: a sign of life is due.
+    """
+
+    __slots__ = (
+        *("_active_at", "_backlog", "_beats", "_live", "_outlet", "_replayed", "_reset", "_revoked", "_streams"),
+        *("_turned_out", "_unread", "beat", "ending"),
+    )
+
+    def __init__(self, streams: "Streams", outlet: Outlet, revoked: Callable[[], bool], *, beats: bool) -> None:
+        """Build it; it hears nothing before it is subscribed at the hub.
+
+        Args:
+            streams: all of them.
+            outlet: where its portions go.
+            revoked: whether its listener may no longer hear what it hears.
+            beats: it gives signs of life; without, its door sees to them.
+        """
+        self._streams = streams
+        self._outlet = outlet
+        self._revoked = revoked
+        self._beats = beats
+        self._backlog = Backlog(streams.total)
+        self._replayed: int | None = None  # the number up to which the past has been told; None = all of it
+        self._live = 0  # the number behind which events come into the backlog
+        self._reset = False
+        self._active_at = streams.ticks
+        self._unread = 0
+        self._turned_out = False
+        self.beat = False
+        self.ending: Ending | None = None
+
+    def replay(self, number: int | None) -> None:
+        """Tell what came behind the event of this number first; None: of something that is no longer known."""
+        self._live = self._streams.hub.position
+        self._replayed = number
+        self._reset = number is None
+
+    def tell(self, told: Told) -> None:
+        """An event."""
+        if self.ending is None:
+            self._backlog.add(told)
+            self._outlet.wake()
+
+    def end(self, ending: Ending) -> None:
+        """Hear no more."""
+        if self.ending is None:
+            self.ending = ending
+            self._streams.hub.leave(self)
+            if ending is not Ending.GOING_AWAY:
+                self._backlog.clear()
+                self._replayed = None
+            self._outlet.wake()
+
+    def take(self) -> Portion | None:
+        """The next portion, None when there is none; asked again only when what was taken has been sent."""
+        self._active_at = self._streams.ticks
+        if self._replayed is not None:
+            past = self._past()
+            if past:
+                return Portion(reset=False, lagged=0, events=past)
+        backlog = self._backlog
+        portion = Portion(self._reset, backlog.lagged, backlog.take())
+        self._reset, backlog.lagged = False, 0
+        return portion if any(portion) else None
+
+    @property
+    def position(self) -> int | None:
+        """The number of the event up to which the listener has been told everything; None when that is not so."""
+        return None if self._backlog or self._replayed is not None else self._streams.hub.position
+
+    def tick(self) -> None:
+        """A second has passed."""
+        now = self._streams.ticks
+        if self._turned_out:
+            if now - self._active_at >= LINGER_SECONDS:
+                self._outlet.cut()
+            return
+        if self._revoked():
+            self.end(Ending.REVOKED)
+        unread = self._outlet.unread()
+        if unread < self._unread:
+            self._active_at = now
+        self._unread = unread
+        silent = now - self._active_at
+        if unread:
+            if silent >= STUCK_SECONDS:
+                self._turn_out()
+        elif self._beats and silent >= BEAT_SECONDS:
+            self._active_at = now
+            self.beat = True
+            self._outlet.wake()
+
+    def _turn_out(self) -> None:
+        self.end(Ending.TOO_SLOW)
+        self._turned_out = True
+        self._active_at = self._streams.ticks
+        self._outlet.turn_out(Ending.TOO_SLOW)
+
+    def _past(self) -> list[Told]:
+        """More of what came before the stream was opened; nothing when that is all, or has been forgotten."""
+        assert self._replayed is not None
+        found = self._streams.hub.missed(self, self._replayed, self._live)
+        if found is None:
+            self._replayed, self._reset = None, True
+            return []
+        told, reached = found
+        self._replayed = reached if reached < self._live else None
+        return told
+
+
+class Streams:
+    """All streams, and the clock that they share.
+
+    Attributes:
+        hub: where they are subscribed.
+        total: what all of them hold.
+        ticks: seconds since the first stream.
+    """
+
+    def __init__(self, hub: Hub, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """Build it without streams.
+
+        Args:
+            hub: where streams are subscribed.
+            call_later: has something called after so many seconds, as an event loop does.
+        """
+        self.hub = hub
+        self.total = Total()
+        self.ticks = 0
+        self._open: dict[Stream, None] = {}
+        self._call_later = call_later
+        self._ticking = False
+        self._forget_at = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, stream: Stream) -> None:
+        """A stream that is to be subscribed: from now on events are kept."""
+        self._open[stream] = None
+        self.hub.remember()
+        if not self._ticking:
+            self._ticking = True
+            self._call_later(TICK_SECONDS, self._tick)
+
+    def remove(self, stream: Stream) -> None:
+        """Its listener is gone."""
+        self.hub.leave(stream)
+        self._open.pop(stream, None)
+        self._forget_at = self.ticks + KEEP_SECONDS
+
+    def end(self) -> None:
+        """The server leaves: end all of them."""
+        for stream in list(self._open):
+            stream.end(Ending.GOING_AWAY)
+
+    def _tick(self) -> None:
+        self.ticks += 1
+        for stream in list(self._open):
+            stream.tick()
+        if self._open or self.ticks < self._forget_at:
+            self._call_later(TICK_SECONDS, self._tick)
+        else:
+            self._ticking = False
+            self.hub.forget()
