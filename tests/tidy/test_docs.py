@@ -11,7 +11,7 @@ import pytest
 from tests.tidy.source import ROOT, SOURCE, tree
 
 from flashq import errors
-from flashq.client.address import URL_VARIABLE
+from flashq.client.address import CA_VARIABLE, URL_VARIABLE
 from flashq.config import VARIABLES
 from flashq.protocol import limits
 from flashq.protocol.requests import REQUEST_TYPES
@@ -118,7 +118,7 @@ def _numbers_beside(name: str) -> set[int]:
 
 def test_every_environment_variable_is_documented() -> None:
     """A setting that is not in the documentation does not exist for those who run the server."""
-    assert [name for name in (*VARIABLES, URL_VARIABLE) if f"`{name}`" not in _all_docs()] == []
+    assert [name for name in (*VARIABLES, URL_VARIABLE, CA_VARIABLE) if f"`{name}`" not in _all_docs()] == []
 
 
 @pytest.mark.parametrize("reader", [SOURCE / "config.py", SOURCE / "client" / "address.py"], ids=_name)
@@ -126,7 +126,7 @@ def test_no_environment_variable_is_hidden(reader: Path) -> None:
     """What the readers of the environment name in capitals is in their lists, or the test above would not see it."""
     constants = [node.value for node in ast.walk(tree(reader)) if isinstance(node, ast.Constant)]
     named = {text for text in constants if isinstance(text, str) and _VARIABLE.fullmatch(text)}
-    assert sorted(named - {*VARIABLES, URL_VARIABLE}) == []
+    assert sorted(named - {*VARIABLES, URL_VARIABLE, CA_VARIABLE}) == []
 
 
 # --- true ---

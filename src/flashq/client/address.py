@@ -4,11 +4,16 @@
 
     flashq://host:6789              TCP; the port may be left out
     flashq://TOKEN@[::1]:6789       with a token; IPv6 addresses stand in brackets
+    flashqs://host:6789             TCP inside TLS
     flashq+unix:///run/flashq.sock  a Unix socket (``flashq+unix://TOKEN@/run/flashq.sock`` with a token)
 
-This is the one place of the client that reads the environment, and it does so only when the caller named no
-server at all: an argument always wins, so that a stray variable cannot send jobs to another server than the one
-the program names.
+This is the one place of the client that reads the environment. Where the server is, it reads only when the caller
+named no server at all: an argument always wins, so that a stray variable cannot send jobs to another server than the
+one the program names. ``FLASHQ_CA`` says whose certificates are believed; whoever may set the environment of a program
+may as well change the system's list.
+
+There is no way to switch the check of certificates off: it would be found in the first answer to the first error, and
+TLS that believes everybody only looks like TLS. A certificate of one's own is believed by naming it in ``ca``.
 """
 
 import os
@@ -22,6 +27,7 @@ from flashq.errors import BadRequest
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 6789
 URL_VARIABLE: Final = "FLASHQ_URL"
+CA_VARIABLE: Final = "FLASHQ_CA"
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -32,19 +38,28 @@ class Address(Struct, frozen=True, kw_only=True):
         port: TCP port.
         unix_socket: path of a Unix socket; empty for TCP.
         token: what to authenticate with; None sends no AUTH.
+        tls: whether the connection is encrypted and the server shows who it is.
+        ca: path of the certificates that are believed; empty: those that the system believes.
     """
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     unix_socket: str = ""
     token: str | None = None
+    tls: bool = False
+    ca: str = ""
 
     def __str__(self) -> str:
         """The address as a URL, without the token: it stands in error texts and logs."""
         if self.unix_socket:
             return f"flashq+unix://{self.unix_socket}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"flashq://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def scheme(self) -> str:
+        """What its URL begins with; of an address that is no Unix socket."""
+        return "flashqs" if self.tls else "flashq"
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r}, token={'set' if self.token else None})"
@@ -57,6 +72,7 @@ def resolve(
     port: int | None = None,
     unix_socket: str | None = None,
     token: str | None = None,
+    ca: str | None = None,
 ) -> Address:
     """Put together what the caller said; the environment and the defaults fill what he left out.
 
@@ -66,9 +82,11 @@ def resolve(
         port: replaces the URL's port.
         unix_socket: path of a Unix socket; replaces host and port.
         token: replaces the URL's token.
+        ca: path of the certificates to believe, of a URL that asks for TLS; None means ``FLASHQ_CA``, else those of
+            the system.
 
     Raises:
-        BadRequest: the URL cannot be read, asks for TLS, or the arguments contradict each other.
+        BadRequest: the URL cannot be read, or the arguments contradict each other.
     """
     if unix_socket is not None and (host is not None or port is not None):
         raise BadRequest("Invalid: give either unix_socket or host and port, not both")
@@ -79,11 +97,14 @@ def resolve(
         token = named.token
     if unix_socket is None and host is None and port is None:
         unix_socket = named.unix_socket
+    tls = named.tls and not unix_socket
     return Address(
         host=named.host if host is None else _bare(host),
         port=named.port if port is None else _checked_port(port),
         unix_socket=unix_socket or "",
         token=_checked_token(token),
+        tls=tls,
+        ca=_believed(ca, tls=tls),
     )
 
 
@@ -98,25 +119,22 @@ def parse(url: str) -> Address:
         parts = urlsplit(url)
     except ValueError as error:
         raise BadRequest(f"Invalid: the FlashQ URL cannot be read: {error}") from None
-    if parts.scheme == "flashqs":
-        raise BadRequest(
-            "Invalid: flashqs:// asks for TLS, which FlashQ does not speak itself; "
-            "use flashq:// inside a trusted network or through a tunnel"
-        )
     if parts.query or parts.fragment:
         raise BadRequest(
             "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"
         )
-    if parts.scheme == "flashq":
+    if parts.scheme in {"flashq", "flashqs"}:
         return _parse_tcp(parts)
     if parts.scheme == "flashq+unix":
         return _parse_unix(parts)
-    raise BadRequest(f"Invalid: {parts.scheme or 'no'} scheme in the FlashQ URL; use flashq:// or flashq+unix://")
+    raise BadRequest(
+        f"Invalid: {parts.scheme or 'no'} scheme in the FlashQ URL; use flashq://, flashqs:// or flashq+unix://"
+    )
 
 
 def _parse_tcp(parts: SplitResult) -> Address:
     if parts.path not in {"", "/"}:
-        raise BadRequest("Invalid: a flashq:// URL ends after the port")
+        raise BadRequest(f"Invalid: a {parts.scheme}:// URL ends after the port")
     try:
         port = parts.port
     except ValueError:
@@ -125,6 +143,7 @@ def _parse_tcp(parts: SplitResult) -> Address:
         host=parts.hostname or DEFAULT_HOST,
         port=DEFAULT_PORT if port is None else _checked_port(port),
         token=_token_of(parts),
+        tls=parts.scheme == "flashqs",
     )
 
 
@@ -160,3 +179,12 @@ def _checked_token(token: str | None) -> str | None:
     if token is not None and not token.strip():
         raise BadRequest("Invalid: the token is empty; leave it out to speak without one")
     return token
+
+
+def _believed(ca: str | None, *, tls: bool) -> str:
+    """The path of the certificates. One given without TLS is refused: its giver believes himself safe."""
+    if tls:
+        return ca or os.environ.get(CA_VARIABLE) or ""
+    if ca:
+        raise BadRequest("Invalid: ca is for a URL that asks for TLS, such as flashqs://")
+    return ""

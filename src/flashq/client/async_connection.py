@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from flashq.client import calls
+from flashq.client import calls, tls
 from flashq.client.address import Address
 from flashq.client.encoding import encode
 from flashq.client.orphans import Orphans, pull_key
@@ -238,6 +238,9 @@ class AsyncConnection:
         address: where and with which token.
         connect_timeout_ms: how long calls wait for a connection before `Unreachable`; None: as long as it takes.
         opens: connects a wire to a transport of its own, in place of a socket; for a server in the same process.
+
+    Raises:
+        BadRequest: the address's file of certificates cannot be read.
     """
 
     def __init__(
@@ -248,6 +251,7 @@ class AsyncConnection:
     ) -> None:
         self.address = address
         self._opens = opens or self._open_socket
+        self._tls = tls.context(address)
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -420,7 +424,7 @@ class AsyncConnection:
             except (OSError, ConnectionLost) as error:
                 self._backoff.failed()
                 pause = self._backoff.delay_ms(random()) / 1000  # noqa: S311
-                if loop.time() + pause >= limit:
+                if loop.time() + pause >= limit or tls.untrusted(error):
                     raise self._unreachable(error) from error
 
     def _judge(self, wire: Wire) -> None:
@@ -457,7 +461,7 @@ class AsyncConnection:
         if self.address.unix_socket:
             await loop.create_unix_connection(lambda: wire, self.address.unix_socket)
         else:
-            await loop.create_connection(lambda: wire, self.address.host, self.address.port)
+            await loop.create_connection(lambda: wire, self.address.host, self.address.port, ssl=self._tls)
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         reason = str(error) or "no answer in time"

@@ -66,11 +66,14 @@ class FlashQ:
     `ConnectionLost` (`Unreachable` if nothing was sent), or `CallTimeout`.
 
     Args:
-        url: ``flashq://[TOKEN@]host[:port]`` or ``flashq+unix:///path``; default ``FLASHQ_URL``, else this machine.
+        url: ``flashq://[TOKEN@]host[:port]``, ``flashqs://`` (the same inside TLS) or ``flashq+unix:///path``; default
+            ``FLASHQ_URL``, else this machine.
         host: instead of, or over, the URL's.
         port: instead of, or over, the URL's.
         unix_socket: path of a Unix socket, instead of host and port.
         token: what to authenticate with, over the URL's.
+        ca: path of the certificates to believe (PEM), when the URL asks for TLS; default ``FLASHQ_CA``, else those
+            that the system believes.
         call_timeout_ms: how long a call waits for its answer (a pull: beyond its own ``timeout``); None: for ever.
         connect_timeout_ms: how long a call waits for a connection; None: as long as its own time.
         safe_retry: give every push a ``job_id``, so that it is sent again after a lost connection.
@@ -88,13 +91,14 @@ class FlashQ:
         port: int | None = None,
         unix_socket: str | None = None,
         token: str | None = None,
+        ca: str | None = None,
         call_timeout_ms: int | None = CALL_TIMEOUT_MS,
         connect_timeout_ms: int | None = CONNECT_TIMEOUT_MS,
         safe_retry: bool = False,
         connection: SyncConnection | None = None,
     ) -> None:
         if connection is None:
-            address = resolve(url, host=host, port=port, unix_socket=unix_socket, token=token)
+            address = resolve(url, host=host, port=port, unix_socket=unix_socket, token=token, ca=ca)
             connection = SyncConnection(address, _positive("connect_timeout_ms", connect_timeout_ms))
         self._connection = connection
         self._call_timeout_ms = _positive("call_timeout_ms", call_timeout_ms)

@@ -23,11 +23,11 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from flashq.client import calls
+from flashq.client import calls, tls
 from flashq.client.address import Address
 from flashq.client.encoding import encode
 from flashq.client.pipeline import NEVER, Backoff, LineSplitter, Pipeline, Unreachable, is_event
-from flashq.client.sockets import tune
+from flashq.client.sockets import Stream, tune
 from flashq.errors import CallTimeout, ConnectionLost
 from flashq.protocol.requests import Request
 
@@ -99,11 +99,11 @@ class Wire(Protocol):
 
 
 class SocketWire:
-    """A `Wire` over a socket."""
+    """A `Wire` over a socket, encrypted or not."""
 
     __slots__ = ("_events", "_server", "_socket", "_splitter", "_timeout_ms", "answered", "generation", "used_at")
 
-    def __init__(self, connected: socket.socket, server: str, generation: int) -> None:
+    def __init__(self, connected: Stream, server: str, generation: int) -> None:
         self._socket = connected
         self._server = server
         self._splitter = LineSplitter()
@@ -305,6 +305,9 @@ class SyncConnection:
         connect_timeout_ms: how long a call tries to connect before `Unreachable`; None: as long as it takes.
         opens: makes a wire of the given generation, within so many ms, in place of one over a socket; for a server in
             the same process.
+
+    Raises:
+        BadRequest: the address's file of certificates cannot be read.
     """
 
     def __init__(
@@ -312,6 +315,7 @@ class SyncConnection:
     ) -> None:
         self.address = address
         self._opens = opens or self._open_socket
+        self._tls = tls.context(address)
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -476,7 +480,7 @@ class SyncConnection:
             except (OSError, ConnectionLost, CallTimeout) as error:
                 backoff.failed()
                 pause_ms = backoff.delay_ms(random())  # noqa: S311
-                if _now_ms() + pause_ms >= limit:
+                if _now_ms() + pause_ms >= limit or tls.untrusted(error):
                     raise self._unreachable(error) from error
             else:
                 self._backoff.connected()
@@ -513,7 +517,7 @@ class SyncConnection:
     def _open_socket(self, generation: int, timeout_ms: float) -> Wire:
         return SocketWire(self._socket(timeout_ms / 1000), str(self.address), generation)
 
-    def _socket(self, seconds: float) -> socket.socket:
+    def _socket(self, seconds: float) -> Stream:
         if self.address.unix_socket:
             connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -525,7 +529,9 @@ class SyncConnection:
             return connected
         connected = socket.create_connection((self.address.host, self.address.port), timeout=seconds)
         tune(connected)
-        return connected
+        if self._tls is None:
+            return connected
+        return tls.TlsStream(connected, self._tls, self.address.host, seconds)
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         reason = str(error) or "no answer in time"

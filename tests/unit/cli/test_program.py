@@ -143,7 +143,6 @@ def test_wrong_commands(arguments: list[str], sentence: str) -> None:
     [
         ("localhost:6789", "scheme in the FlashQ URL"),
         ("http://localhost", "http scheme in the FlashQ URL"),
-        ("flashqs://localhost", "TLS"),
         ("flashq://localhost:0", "the port must be a number from 1 to 65535"),
         ("flashq://localhost:99999", "the port"),
         ("flashq+unix://", "path of the socket"),

@@ -20,6 +20,8 @@ from flashq.errors import BadRequest
         ("flashq://[::1]:7000", Address(host="::1", port=7000)),
         ("flashq://t@[2001:db8::2]", Address(host="2001:db8::2", token="t")),
         ("flashq://", Address()),
+        ("flashqs://queue.example", Address(host="queue.example", tls=True)),
+        ("flashqs://secret@[::1]:7000", Address(host="::1", port=7000, token="secret", tls=True)),
         ("flashq+unix:///run/flashq.sock", Address(unix_socket="/run/flashq.sock")),
         ("flashq+unix://secret@/run/flashq.sock", Address(unix_socket="/run/flashq.sock", token="secret")),
         ("flashq+unix:///run/a%20b", Address(unix_socket="/run/a b")),
@@ -33,7 +35,8 @@ def test_urls(url: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("flashqs://queue.example", "TLS"),
+        ("flashqs://queue.example/path", "a flashqs:// URL ends after the port"),
+        ("flashqs://queue.example?verify=0", "after ?"),
         ("http://queue.example", "http scheme"),
         ("queue.example:6789", "scheme"),
         ("", "no scheme"),
@@ -143,3 +146,28 @@ def test_refusals_do_not_repeat_the_token(token: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse(f"flashq://{token}@h:x")
     assert token not in str(refusal.value).replace("flashq", "").replace("FlashQ", "").replace("65535", "")
+
+
+def test_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose certificates are believed: the argument's, else those of FLASHQ_CA, else the system's."""
+    monkeypatch.setenv("FLASHQ_CA", "/etc/ours.pem")
+    assert resolve("flashqs://queue.example").ca == "/etc/ours.pem"
+    assert resolve("flashqs://queue.example", ca="mine.pem").ca == "mine.pem"
+    assert resolve("flashqs://queue.example", port=1).tls
+    monkeypatch.delenv("FLASHQ_CA")
+    assert resolve("flashqs://queue.example").ca == ""
+
+
+@pytest.mark.parametrize("arguments", [{}, {"host": "queue.example"}, {"unix_socket": "/run/f"}])
+def test_certificates_without_tls(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str]) -> None:
+    """The variable changes nothing without TLS; an argument is a misunderstanding, and is refused."""
+    monkeypatch.setenv("FLASHQ_CA", "/etc/ours.pem")
+    address = resolve(**arguments)
+    assert (address.tls, address.ca) == (False, "")
+    with pytest.raises(BadRequest, match="asks for TLS"):
+        resolve(ca="mine.pem", **arguments)
+
+
+def test_a_unix_socket_in_place_of_tls() -> None:
+    """A path replaces a URL with TLS whole: the machine's own sockets are plain."""
+    assert not resolve("flashqs://queue.example", unix_socket="/run/f").tls
