@@ -33,6 +33,9 @@ class _Client:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def get_extra_info(self, name: str) -> object:
+        return name, 0
+
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         """Nothing is ever buffered here."""
 
@@ -60,7 +63,7 @@ async def test_example(heading: str, example: str) -> None:  # the heading names
     runtime.start(None)
     client = _Client()
     connection = LineConnection(
-        Context(runtime.engine, runtime.hub), runtime, needs_auth=False, admit=lambda _: True, left=lambda _: None
+        Context(runtime.engine, runtime.hub), runtime, admit=lambda _: True, left=lambda _: None
     )
     connection.connection_made(client)  # type: ignore[arg-type]
     steps = [line.split(" ", 1) for line in example.splitlines()]

@@ -18,9 +18,9 @@ EVENT_TYPES: Final = frozenset(
 )
 
 
-def auth(context: Context, session: Session, request: requests.Auth, _: Instant) -> replies.Reply:
+def auth(context: Context, session: Session, request: requests.Auth, now: Instant) -> replies.Reply:
     """AUTH."""
-    session.allowed = context.authenticate(request.token)
+    session.identify(context.access.identify(request.token, session.peer, now.steady))
     return OK
 
 
@@ -43,11 +43,13 @@ def hello(context: Context, session: Session, request: requests.Hello, now: Inst
     """HELLO."""
     for queue in request.queues:
         check_queue_name(queue)
-    session.worker = context.engine.control.hello(
+    worker = context.engine.control.hello(
         request.worker, request.queues, request.concurrency, request.host, request.pid, now
     )
+    worker.owner = session.scope
+    session.worker = worker
     if request.holds is not None:
-        context.engine.control.reconcile(session.worker, set(request.holds), now)
+        context.engine.control.reconcile(worker, set(request.holds), now)
     return OK
 
 
@@ -91,7 +93,8 @@ def subscribe(context: Context, session: Session, request: requests.Subscribe, _
     unknown = sorted(set(request.events) - EVENT_TYPES)
     if unknown:
         raise BadRequest(f"Invalid: unknown event type {unknown[0][:40]!r} - at `$.events`")
-    context.hub.subscribe(_subscriber(session), request.queue, frozenset(request.events))
+    sees = None if session.scope is None else session.scope.__contains__
+    context.hub.subscribe(_subscriber(session), request.queue, frozenset(request.events), sees)
     return OK
 
 

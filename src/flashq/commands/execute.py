@@ -1,6 +1,7 @@
 """The one way in: may this session do that, and what comes of it."""
 
 from flashq.commands.parked import Parked
+from flashq.commands.scope import RULES, closed
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, ShuttingDown, Unauthorized
@@ -31,6 +32,10 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
         _refuse(session, kind)
     if context.closing:
         raise ShuttingDown("The server is shutting down")
+    if session.scope is not None:
+        narrowed: Reply | Parked | None = RULES.get(kind, closed)(context, session, request, now)
+        if narrowed is not None:
+            return narrowed
     reply: Reply | Parked = _RUN[kind](context, session, request, now)
     return reply
 

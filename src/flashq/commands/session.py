@@ -5,6 +5,8 @@ from typing import Protocol
 
 from flashq.engine.engine import Engine
 from flashq.engine.leases import Worker
+from flashq.security.access import Access
+from flashq.security.identity import Identity, Scope
 
 
 class Subscriptions(Protocol):
@@ -20,20 +22,32 @@ class Subscriptions(Protocol):
 
 
 class Session:
-    """One client's standing: what it may do, and which worker it is part of.
+    """One client's standing: who it is, what it may do, and which worker it is part of.
 
     Attributes:
         allowed: the request types it may send; None = all.
+        scope: the queues it may touch; None = all.
+        identity: who it is; None before it has shown a token, and where nobody asks.
+        peer: where it comes from, for logs.
         worker: the worker it named itself as, if any.
         subscriber: where its events go; None when its door cannot carry events.
     """
 
-    __slots__ = ("allowed", "subscriber", "worker")
+    __slots__ = ("allowed", "identity", "peer", "scope", "subscriber", "worker")
 
-    def __init__(self, allowed: frozenset[type] | None = None, subscriber: object = None) -> None:
+    def __init__(self, allowed: frozenset[type] | None = None, subscriber: object = None, peer: str = "") -> None:
         self.allowed = allowed
+        self.scope: Scope | None = None
+        self.identity: Identity | None = None
         self.worker: Worker | None = None
         self.subscriber = subscriber
+        self.peer = peer
+
+    def identify(self, identity: Identity) -> None:
+        """It is known who this is: from now on it may do what that one may."""
+        self.identity = identity
+        self.allowed = identity.allowed
+        self.scope = identity.scope
 
 
 class Context:
@@ -42,21 +56,16 @@ class Context:
     Attributes:
         engine: the queue itself.
         hub: subscriptions to events.
-        authenticate: token -> the request types it allows (None: all); raises Unauthorized for a wrong one.
+        access: who may come in; a door asks it before it takes commands, unless `Access.anonymous` says not to.
         closing: the server drains and takes no new work.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
     """
 
-    __slots__ = ("authenticate", "closing", "engine", "hub", "unfinished")
+    __slots__ = ("access", "closing", "engine", "hub", "unfinished")
 
-    def __init__(
-        self,
-        engine: Engine,
-        hub: Subscriptions,
-        authenticate: Callable[[str], frozenset[type] | None] = lambda _: None,
-    ) -> None:
+    def __init__(self, engine: Engine, hub: Subscriptions, access: Access | None = None) -> None:
         self.engine = engine
         self.hub = hub
-        self.authenticate = authenticate
+        self.access = access or Access()
         self.closing = False
         self.unfinished = 0

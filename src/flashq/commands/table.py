@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from flashq.commands import admin, cron, jobs, queues
 from flashq.protocol import requests
+from flashq.security.identity import ADMIN, ROLES
 
 
 class Command(NamedTuple):
@@ -76,3 +77,9 @@ COMMANDS: Final[dict[type, Command]] = {
 
 BEFORE_AUTH: Final = frozenset(request for request, command in COMMANDS.items() if command.role == "anyone")
 """What a client may send before it has shown a token, where tokens are asked for."""
+
+ALLOWED: Final[dict[str, frozenset[type] | None]] = {
+    role: frozenset(request for request, command in COMMANDS.items() if command.role in ("anyone", *ROLES[: rank + 1]))
+    for rank, role in enumerate(ROLES)
+} | {ADMIN: None}
+"""What each role may send: all that takes it or a weaker one; None = everything."""

@@ -8,6 +8,7 @@ A *worker* is a client that named itself by HELLO. Its leases end with its silen
 """
 
 from collections import deque
+from collections.abc import Hashable
 from functools import partial
 
 from msgspec import Struct, field
@@ -59,6 +60,7 @@ class Worker(Struct, eq=False):
         leases: what it holds, in the order in which it got it.
         processed, failed: attempts it has ended.
         gone: it left or was lost.
+        owner: who may speak for it, as far as the commands care.
         ended: attempts of its that the server ended, until it is told; the newest.
     """
 
@@ -73,6 +75,7 @@ class Worker(Struct, eq=False):
     processed: int = 0
     failed: int = 0
     gone: bool = False
+    owner: Hashable = None
     ended: deque[EndedAttempt] = field(default_factory=partial(deque, maxlen=MAX_ENDED_ATTEMPTS))
 
     @property

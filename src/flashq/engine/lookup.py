@@ -56,6 +56,10 @@ class Lookup:
         """The job, or None when it is not known or no longer remembered."""
         return view(self._jobs, id)
 
+    def queue(self, id: int) -> str | None:
+        """The queue of a job, or None when it is not known or no longer remembered."""
+        return None if self._jobs.state(id) == UNKNOWN else self._jobs.options(id).queue.name
+
     def custom(self, custom_id: str) -> int:
         """The id of the job that a client gave this id of its own; 0 when there is none."""
         return self._jobs.customs.get(custom_id, 0)
@@ -150,6 +154,10 @@ class Lookup:
         heads = queue.ready.foremost(OLDEST_LANES, OLDEST_PLACES if queue.ready.tombstones else 1)
         found = [next((id for id in ids if self._jobs.state(id) == WAITING), 0) for ids in heads]
         return min((self._ready_since(id) for id in found if id), default=0)
+
+    def cron(self, name: str) -> str | None:
+        """The queue that a schedule pushes to; None when there is no such schedule."""
+        return next((row.queue for row in self._crons.rows() if row.name == name), None)
 
     def crons(self) -> list[CronView]:
         """All schedules by name."""

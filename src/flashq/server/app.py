@@ -27,7 +27,7 @@ from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.errors import StorageError
 from flashq.model import Instant
-from flashq.security.tokens import Tokens
+from flashq.security.access import Access
 from flashq.server import clock
 from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.storage.base import Storage
@@ -87,7 +87,7 @@ class Server:
                 journal = Journal(self._storage.open())
             engine = _make_engine(self.config, self._storage, now)
             self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
-            self._context = _make_context(self.config, engine, self._runtime)
+            self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens))
             if self._storage is not None:
                 runtime = self._runtime
                 self._writer = Writer(
@@ -158,9 +158,7 @@ class Server:
         self._storage = self._writer = None
 
     def _connection(self) -> LineConnection:
-        return LineConnection(
-            self._context, self._runtime, needs_auth=bool(self.config.auth_tokens), admit=self._admit, left=self._left
-        )
+        return LineConnection(self._context, self._runtime, admit=self._admit, left=self._left)
 
     def _admit(self, connection: LineConnection) -> bool:
         self._connections.add(connection)
@@ -193,13 +191,6 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     gc.collect()
     gc.freeze()
     return engine
-
-
-def _make_context(config: Config, engine: Engine, runtime: Runtime) -> Context:
-    if not config.auth_tokens:
-        return Context(engine, runtime.hub)
-    tokens = Tokens(config.auth_tokens)
-    return Context(engine, runtime.hub, tokens.check)
 
 
 class Nonces:

@@ -209,7 +209,7 @@ class Host:
 
     def connection(self) -> LineConnection:
         """The protocol of one client."""
-        return LineConnection(self._context, self._runtime, needs_auth=False, admit=lambda _: True, left=lambda _: None)
+        return LineConnection(self._context, self._runtime, admit=lambda _: True, left=lambda _: None)
 
     def left(self, door: Door) -> None:
         """A connection has ended."""

@@ -4,6 +4,7 @@ Written as protocols so that doors do not import the server: the runtime is hand
 another one.
 """
 
+from asyncio import BaseTransport
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -72,3 +73,9 @@ class Turns(Protocol):
 
     def broken(self, error: BaseException) -> None:
         """A command failed in a way that no command may: memory is no longer to be trusted."""
+
+
+def peer_of(transport: BaseTransport) -> str:
+    """Where a connection comes from: an address without its port, or ``unix``."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else "unix"

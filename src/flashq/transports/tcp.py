@@ -32,7 +32,7 @@ from flashq.protocol.limits import MAX_PULLS_BEHIND, MAX_WAITS_PER_CONNECTION
 from flashq.protocol.lines import LineSplitter
 from flashq.protocol.replies import Failed, Pulled, PulledBatch, Reply
 from flashq.protocol.requests import AnyRequest, Pull, PullAny, PullBatch
-from flashq.transports.base import Turns
+from flashq.transports.base import Turns, peer_of
 
 WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
 WRITE_LOW_BYTES: Final = 1024 * 1024
@@ -102,7 +102,6 @@ class LineConnection(Protocol):
         context: Context,
         turns: Turns,
         *,
-        needs_auth: bool,
         admit: Callable[["LineConnection"], bool],
         left: Callable[["LineConnection"], None],
     ) -> None:
@@ -111,16 +110,18 @@ class LineConnection(Protocol):
         Args:
             context: what commands work on.
             turns: the runtime.
-            needs_auth: the client must show a token first.
             admit: asked once whether there is room for this connection.
             left: told once that it is gone.
         """
         self._context = context
         self._turns = turns
-        self._needs_auth = needs_auth
         self._admit = admit
         self._left = left
-        self._session = Session(BEFORE_AUTH if needs_auth else None, self)
+        self._session = Session(BEFORE_AUTH, self)
+        anonymous = context.access.anonymous
+        self._needs_auth = anonymous is None
+        if anonymous is not None:
+            self._session.identify(anonymous)
         self._splitter = LineSplitter()
         self._transport: Transport = cast("Transport", None)  # until the connection is made
         # What this turn answers, and the jobs among it.
@@ -152,6 +153,7 @@ class LineConnection(Protocol):
         """A client is there."""
         self._transport = cast("Transport", transport)
         self._transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
+        self._session.peer = peer_of(transport)
         self._turns.attach(self)
         if not self._admit(self):
             self._end(Overloaded("Too many connections"))

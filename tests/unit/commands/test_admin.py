@@ -5,9 +5,10 @@ from tests.unit.commands.desk import Desk
 
 from flashq.commands.admin import EVENT_TYPES
 from flashq.commands.session import Session
+from flashq.commands.table import BEFORE_AUTH
 from flashq.errors import BadRequest, NotFound, Unauthorized
 from flashq.protocol.replies import EndedAttempts
-from flashq.protocol.requests import Ping
+from flashq.security.access import Access
 
 
 class Ear:
@@ -22,20 +23,16 @@ class Ear:
 
 
 def test_auth_sets_what_the_session_may_do(desk: Desk) -> None:
-    """A right token allows what it allows; a wrong one changes nothing."""
-    allowed = frozenset({Ping})
-
-    def authenticate(token: str) -> frozenset[type]:
-        if token != "right":
-            raise Unauthorized("Invalid token")
-        return allowed
-
-    desk.context.authenticate = authenticate
+    """A right token says who this is; a wrong one changes nothing."""
+    desk.context.access = Access(["right"])
+    desk.session = Session(BEFORE_AUTH)
     with pytest.raises(Unauthorized):
         desk.ask("AUTH", token="wrong")
-    assert desk.session.allowed is None
+    assert (desk.session.allowed, desk.session.identity) == (BEFORE_AUTH, None)
     desk.ask("AUTH", token="right")
-    assert desk.session.allowed == allowed
+    assert desk.session.allowed is None
+    assert desk.session.identity is not None
+    assert desk.session.identity.name == "auth-token-1"
 
 
 def test_a_door_that_cannot_carry_events(desk: Desk) -> None:

@@ -4,17 +4,27 @@ from tests.unit.commands.desk import Desk
 
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
+from flashq.protocol.requests import Ping
+from flashq.security.identity import Identity, Scope
 
 
 def test_a_new_session_may_do_everything_and_is_nobody() -> None:
     """Restrictions, a worker and events come later, if at all."""
     session = Session()
-    assert (session.allowed, session.worker, session.subscriber) == (None, None, None)
+    assert (session.allowed, session.scope, session.identity, session.worker, session.subscriber) == (None,) * 5
     assert Session(BEFORE_AUTH).allowed == BEFORE_AUTH
 
 
-def test_without_tokens_any_token_is_right(desk: Desk) -> None:
-    """A context without authentication allows everything to everybody, and is open."""
+def test_who_shows_a_token_is_somebody() -> None:
+    """The session may do from then on what its identity may, and that alone."""
+    session = Session(BEFORE_AUTH)
+    identity = Identity("mailer", "viewer", frozenset({Ping}), Scope(("emails",)))
+    session.identify(identity)
+    assert (session.identity, session.allowed, session.scope) == (identity, {Ping}, Scope(("emails",)))
+
+
+def test_a_context_is_open_unless_told_otherwise(desk: Desk) -> None:
+    """Without tokens everybody is an administrator, and no server is closing that has just begun."""
     context = Context(desk.engine, desk.hub)
-    assert context.authenticate("anything") is None
+    assert context.access.anonymous is not None
     assert context.closing is False

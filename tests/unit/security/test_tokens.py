@@ -6,31 +6,37 @@ from hypothesis import strategies as st
 
 from flashq.errors import Unauthorized
 from flashq.security import tokens
+from flashq.security.identity import Identity
 from flashq.security.tokens import Tokens
 
 
-@given(st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=4), st.text(max_size=10))
-def test_exactly_the_tokens_are_right(known: list[str], tried: str) -> None:
-    """Each of them, and nothing else, whatever the characters."""
-    checked = Tokens(known)
-    for token in known:
-        checked.check(token)
-    if tried not in known:
+def known(*words: str) -> Tokens:
+    """Each word is the token of an identity of the same name."""
+    return Tokens((word, Identity(word)) for word in words)
+
+
+@given(st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=4, unique=True), st.text(max_size=10))
+def test_exactly_the_tokens_are_right(words: list[str], tried: str) -> None:
+    """Each of them is its owner's, and nothing else is anybody's, whatever the characters."""
+    checked = known(*words)
+    for word in words:
+        assert checked.identify(word).name == word
+    if tried not in words:
         with pytest.raises(Unauthorized, match=r"^Invalid token$"):
-            checked.check(tried)
+            checked.identify(tried)
 
 
 def test_no_tokens_let_nobody_in() -> None:
     """An empty list is false, and right for nobody."""
-    assert not Tokens([])
-    assert Tokens(["x"])
+    assert not known()
+    assert known("x")
     with pytest.raises(Unauthorized):
-        Tokens([]).check("")
+        known().identify("")
 
 
 def test_tokens_are_not_kept() -> None:
     """Only their digests are: what leaks from memory opens nothing."""
-    checked = Tokens(["a-secret-word"])
+    checked = Tokens([("a-secret-word", Identity("name"))])
     assert "a-secret-word" not in repr(vars(checked))
 
 
@@ -43,9 +49,9 @@ def test_every_token_is_looked_at_every_time(monkeypatch: pytest.MonkeyPatch) ->
         return one == other
 
     monkeypatch.setattr(tokens, "compare_digest", compare)
-    checked = Tokens(["first", "second", "third"])
+    checked = known("first", "second", "third")
     for token in ("first", "third"):
-        checked.check(token)
+        checked.identify(token)
     with pytest.raises(Unauthorized):
-        checked.check("wrong")
+        checked.identify("wrong")
     assert len(compared) == 9

@@ -3,7 +3,6 @@ the master.
 """
 
 import json
-from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -12,6 +11,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
 from flashq.model import Event, Instant
 from flashq.observe.events import Hub
+from flashq.security.access import Access
 from flashq.transports.base import Gated
 from flashq.transports.tcp import LineConnection
 
@@ -37,8 +37,14 @@ class FakeTransport:
         self.aborted = False
         self.marks = (0, 0)
         self.connection: LineConnection | None = None
+        self.peer = ("192.0.2.7", 4711)
         self.stalled = False
         """The client does not read: what is written stays in the buffer."""
+
+    def get_extra_info(self, name: str) -> object:
+        """Where the client is."""
+        assert name == "peername"
+        return self.peer
 
     def write(self, data: bytes) -> None:
         """As asyncio has it: writing behind the end is a mistake, and a full buffer is told at once."""
@@ -189,7 +195,7 @@ class Bench:
         self,
         *,
         lazy: bool = False,
-        authenticate: Callable[[str], frozenset[type] | None] | None = None,
+        tokens: tuple[str, ...] = (),
         room: int = 1_000,
         max_bytes: int = 1 << 30,
     ) -> None:
@@ -198,8 +204,7 @@ class Bench:
         start = Instant(1_700_000_000_000, 1_000)
         self.engine = Engine(settings, nonce=lambda: f"{next(numbers):x}", now=start, recording=True)
         self.turns = FakeTurns(self.engine, lazy=lazy)
-        self._needs_auth = authenticate is not None
-        self.context = Context(self.engine, self.turns.hub, authenticate or (lambda _: None))
+        self.context = Context(self.engine, self.turns.hub, Access(tokens))
         self.room = room
         self.connected: list[LineConnection] = []
         self.left: list[LineConnection] = []
@@ -210,9 +215,7 @@ class Bench:
 
     def make(self) -> LineConnection:
         """The protocol object, not connected yet."""
-        return LineConnection(
-            self.context, self.turns, needs_auth=self._needs_auth, admit=self._admit, left=self.left.append
-        )
+        return LineConnection(self.context, self.turns, admit=self._admit, left=self.left.append)
 
     def _admit(self, connection: LineConnection) -> bool:
         self.connected.append(connection)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.unit.transports.bench import Answer, Bench, Line
 
-from flashq.errors import StorageError, Unauthorized
+from flashq.errors import StorageError
 from flashq.model import Event
 from flashq.observe.ring import Told
 from flashq.transports import tcp
@@ -442,16 +442,10 @@ async def test_no_event_comes_before_the_answer_to_subscribe(lazy: Bench) -> Non
 # --- tokens ---
 
 
-def check_token(token: str) -> None:
-    """One token is right."""
-    if token != "right":
-        raise Unauthorized("Invalid token")
-
-
 @pytest.fixture
 async def guarded() -> AsyncIterator[Bench]:
     """A server that asks for a token."""
-    bench = Bench(authenticate=check_token)
+    bench = Bench(tokens=("right",))
     yield bench
     _cancel_timers(bench)
 
