@@ -16,6 +16,10 @@ VARIABLES: Final[dict[str, str]] = {
     "HOST": "listen address of every door; 0.0.0.0 must be asked for",
     "PORT": "JSON lines over TCP; 0 = any free port",
     "UNIX_SOCKET": "path of a Unix socket that speaks the same lines",
+    "HTTP": "on (the default) or off",
+    "HTTP_PORT": "REST, events and pages over HTTP, 6790 unless PORT is 0; 0 = any free port",
+    "CORS_ALLOW_ORIGIN": "comma separated origins of other sites whose pages may use the HTTP door; * = any",
+    "ALLOWED_HOSTS": "comma separated names by which the HTTP door may be called; * = any",
     "DATA_DIR": "folder for the database; made with mode 0700 if it is missing",
     "DATABASE_URL": "sqlite:///PATH or memory://",
     "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",
@@ -32,6 +36,10 @@ VARIABLES: Final[dict[str, str]] = {
 """Every variable that the server reads, with what it does; `flashq serve --help` and the tests read it too."""
 
 
+FLAGS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+"""How a yes or a no may be written."""
+
+
 class ConfigError(ValueError):
     """A variable has a value that it may not have. The text names the variable and never echoes a secret."""
 
@@ -41,6 +49,10 @@ class Config(Struct, frozen=True, kw_only=True):
 
     Attributes:
         host, port, unix_socket: where to listen.
+        http, http_port: whether to listen for HTTP, and where.
+        cors_allow_origin: origins of other sites whose pages may use HTTP.
+        allowed_hosts: names by which the HTTP door may be called; empty: on a loopback address without tokens those
+            of that address, else any.
         data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
         auth_tokens: tokens of which a client must show one; empty: everybody is welcome.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
@@ -51,6 +63,10 @@ class Config(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 6789
     unix_socket: str = ""
+    http: bool = True
+    http_port: int = 6790
+    cors_allow_origin: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     data_dir: str = "flashq-data"
     database_url: str = ""
     durability: Literal["full", "relaxed"] = "full"
@@ -78,10 +94,15 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
     """
     source = dict(os.environ if environment is None else environment)
     source |= {name.upper(): str(value) for name, value in given.items() if value is not None}
+    port = _number(source, "PORT", 6789, 0, 65_535)
     return Config(
         host=_text(source, "HOST", "127.0.0.1"),
-        port=_number(source, "PORT", 6789, 0, 65_535),
+        port=port,
         unix_socket=source.get("UNIX_SOCKET", ""),
+        http=_flag(source, "HTTP", default=True),
+        http_port=_number(source, "HTTP_PORT", 6790 if port else 0, 0, 65_535),
+        cors_allow_origin=_list(source, "CORS_ALLOW_ORIGIN"),
+        allowed_hosts=_list(source, "ALLOWED_HOSTS"),
         data_dir=_text(source, "DATA_DIR", "flashq-data"),
         database_url=source.get("DATABASE_URL", ""),
         durability=_word(source, "DURABILITY", "full", ("full", "relaxed")),  # type: ignore[arg-type]
@@ -122,6 +143,20 @@ def _word(source: Mapping[str, str], name: str, default: str, words: tuple[str, 
     if value not in words:
         raise ConfigError(f"{name} must be one of {', '.join(words)}, not {value[:40]!r}")
     return value
+
+
+def _flag(source: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = source.get(name)
+    if text is None:
+        return default
+    word = text.strip().lower()
+    if word not in FLAGS:
+        raise ConfigError(f"{name} must be one of {', '.join(FLAGS)}, not {text[:40]!r}")
+    return FLAGS[word]
+
+
+def _list(source: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in source.get(name, "").split(",") if word.strip())
 
 
 def _tokens(source: Mapping[str, str]) -> tuple[str, ...]:

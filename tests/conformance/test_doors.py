@@ -1382,8 +1382,20 @@ def test_mistyped_members(client: LineClient, cmd: str, variants: list[dict[str,
         assert set(answer) == {"ok", "error", "code"}
 
 
+def test_the_server_speaks_of_itself(client: LineClient, door: Door) -> None:
+    """Where it listens, what keeps its jobs, and who it works with."""
+    settings = client.ok("SETTINGS")["settings"]
+    assert settings["port"] == door.server.port
+    assert settings["storage"] in {"memory", "sqlite"}
+    assert settings["auth"] is False
+    (node,) = client.ok("NODES")["nodes"]
+    address = {"host": "127.0.0.1", "port": door.server.port}
+    assert node == {"node_id": "standalone", **address, "is_leader": True, "state": "standalone"}
+
+
 def test_every_command_is_tested_here() -> None:
     """A new command without a row in these tables would go untested."""
     listed = {cmd for cmd, _ in MISTYPED} | set(NAMING)
-    plain = {"PING", "STATS", "METRICS", "CRONLIST", "LISTQUEUES", "WORKERS"}
+    plain = {"PING", "STATS", "METRICS", "CRONLIST", "LISTQUEUES", "WORKERS", "SETTINGS", "NODES"}
+    plain |= {"SHUTDOWN", "RESTART"}  # tests/integration/test_http.py: nothing else would be tested after them
     assert {command.name for command in COMMANDS.values()} == listed | plain

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Final
 
 MEMORY: Final = "memory://"
-READY: Final = re.compile(r"flashq \S+ ready on (\S+):(\d+), durability (.+)\n")
+READY: Final = re.compile(r"flashq \S+ ready on (\S+):(\d+)(?:, http on (https?)://\S+:(\d+))?, durability (.+)\n")
 COMMAND: Final = (sys.executable, "-m", "flashq", "serve")
 START_SECONDS: Final = 30
 ANSWER_SECONDS: Final = 20
@@ -147,6 +147,7 @@ class ServerProcess:
 
     Attributes:
         folder: of the database, the Unix socket and the log.
+        port, http_port: where it listens.
         mode: what the server said about durability when it was ready.
         start_seconds: how long the last start took, interpreter and all.
     """
@@ -173,7 +174,7 @@ class ServerProcess:
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.socket_path = folder / "lines.sock"
-        self.port = 0
+        self.port = self.http_port = 0
         self.mode = ""
         self.start_seconds = 0.0
         self._before = before
@@ -229,7 +230,7 @@ class ServerProcess:
             said += piece
         ready = READY.fullmatch(said.decode())
         assert ready is not None, said
-        self.port, self.mode = int(ready[2]), ready[3]
+        self.port, self.http_port, self.mode = int(ready[2]), int(ready[4] or 0), ready[5]
         self.start_seconds = time.monotonic() - began
 
     def run_to_end(self, timeout_s: float = START_SECONDS) -> tuple[int, str]:

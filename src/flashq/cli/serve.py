@@ -19,6 +19,7 @@ _EPILOG: Final = (
             "    0  stopped by SIGTERM or Ctrl-C; everything that was confirmed is kept",
             "    1  could not start: a setting, an address or the database; nothing was changed",
             "   70  an invariant did not hold; the data on disk is sound up to what was confirmed",
+            "  100  asked to start again (RESTART): whoever watches over it should",
             "   74  the disk or database failed; restart it when that is repaired",
         )
     )
@@ -28,6 +29,8 @@ _EPILOG: Final = (
 @click.command(cls=Local, epilog=_EPILOG)
 @click.option("--host", help="Listen address; 127.0.0.1 unless asked otherwise.")
 @click.option("--port", type=int, help="TCP port, 6789 unless asked otherwise; 0 takes any free one.")
+@click.option("--http-port", type=int, help="HTTP port, 6790 unless asked otherwise; 0 takes any free one.")
+@click.option("--http/--no-http", default=None, help="Whether to listen for HTTP; yes unless asked otherwise.")
 @click.option("--unix-socket", help="Listen on this path as well.")
 @click.option("--data-dir", help="Folder for the database; flashq-data unless asked otherwise.")
 @click.option("--database-url", help="sqlite:///PATH or memory://; unless asked otherwise, flashq.db in that folder.")
@@ -53,12 +56,18 @@ def _say_ready(wishes: Wishes, config: Config, server: Server) -> None:
     host, port = server.address
     memory = config.storage_url == "memory://"
     kept = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {config.storage_url}"
+    web = f", http on http://{_in_url(host)}:{server.http_port}" if server.http_port else ""
     wishes.show.done(
-        f"flashq {__version__} ready on {host}:{port}, durability {kept}",
+        f"flashq {__version__} ready on {host}:{port}{web}, durability {kept}",
         version=__version__,
         host=host,
         port=port,
+        http_port=server.http_port,
         unix_socket=config.unix_socket or None,
         durability="none" if memory else config.durability,
         storage=config.storage_url,
     )
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -8,10 +8,16 @@ from msgspec.structs import asdict
 from flashq.commands.jobs import OK
 from flashq.commands.names import check_queue_name
 from flashq.commands.parked import Parked
-from flashq.commands.session import Context, Session
+from flashq.commands.session import Context, Host, Session
 from flashq.errors import BadRequest, NotFound
 from flashq.model import Instant
 from flashq.protocol import replies, requests
+
+EXIT_RESTART: Final = 100
+"""The exit code that asks whoever watches over the process to start it again."""
+
+STANDALONE: Final = "standalone"
+"""The name of a server that is not part of a cluster."""
 
 EVENT_TYPES: Final = frozenset(
     ("pushed", "active", "completed", "failed", "retrying", "progress", "timeout", "expired", "cancelled")
@@ -93,8 +99,7 @@ def subscribe(context: Context, session: Session, request: requests.Subscribe, _
     unknown = sorted(set(request.events) - EVENT_TYPES)
     if unknown:
         raise BadRequest(f"Invalid: unknown event type {unknown[0][:40]!r} - at `$.events`")
-    sees = None if session.scope is None else session.scope.__contains__
-    context.hub.subscribe(_subscriber(session), request.queue, frozenset(request.events), sees)
+    context.hub.subscribe(_subscriber(session), request.queue, frozenset(request.events), session.scope)
     return OK
 
 
@@ -103,6 +108,37 @@ def unsubscribe(context: Context, session: Session, request: requests.Unsubscrib
     _check_topic(request.queue)
     context.hub.unsubscribe(_subscriber(session), request.queue)
     return OK
+
+
+def settings(context: Context, _: Session, __: requests.Settings, now: Instant) -> replies.SettingsReply:
+    """SETTINGS."""
+    return replies.SettingsReply(settings=_host(context).settings(now))
+
+
+def nodes(context: Context, _: Session, __: requests.Nodes, now: Instant) -> replies.NodesReply:
+    """NODES."""
+    about = _host(context).settings(now)
+    return replies.NodesReply(
+        nodes=[replies.NodeView(STANDALONE, about.host, about.port, is_leader=True, state="standalone")]
+    )
+
+
+def shutdown(context: Context, _: Session, __: requests.Shutdown, ___: Instant) -> replies.Reply:
+    """SHUTDOWN."""
+    _host(context).leave(0)
+    return OK
+
+
+def restart(context: Context, _: Session, __: requests.Restart, ___: Instant) -> replies.Reply:
+    """RESTART."""
+    _host(context).leave(EXIT_RESTART)
+    return OK
+
+
+def _host(context: Context) -> Host:
+    if context.host is None:
+        raise BadRequest("Invalid: this server is part of another program")
+    return context.host
 
 
 def _check_topic(queue: str) -> None:

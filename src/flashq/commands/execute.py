@@ -1,11 +1,12 @@
 """The one way in: may this session do that, and what comes of it."""
 
 from flashq.commands.parked import Parked
-from flashq.commands.scope import RULES, closed
+from flashq.commands.scope import RULES, closed, speaks_for
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
-from flashq.errors import Forbidden, ShuttingDown, Unauthorized
+from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
 from flashq.model import Instant
+from flashq.protocol.limits import MAX_KEY_CHARS
 from flashq.protocol.replies import Reply
 from flashq.protocol.requests import AnyRequest
 
@@ -38,6 +39,20 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
             return narrowed
     reply: Reply | Parked = _RUN[kind](context, session, request, now)
     return reply
+
+
+def speak_for(context: Context, session: Session, worker: str) -> None:
+    """What this session pulls is leased to this worker, which has said HELLO before.
+
+    No command: a door asks for it whose clients have no connection to say HELLO on.
+
+    Raises:
+        NotFound: it has not, or was given up, or is somebody else's.
+    """
+    known = context.engine.workers.get(worker)
+    if known is None or not speaks_for(context, session, worker):
+        raise NotFound(f"Worker {worker[:MAX_KEY_CHARS]!r} not found")
+    session.worker = known
 
 
 def _refuse(session: Session, kind: type) -> None:

@@ -221,7 +221,7 @@ def speaks_for(context: Context, session: Session, worker: str) -> bool:
 Rule = Callable[[Context, Session, Any, Instant], Any]
 
 RULES: Final[dict[type, Rule]] = {
-    **dict.fromkeys((requests.Auth, requests.Ping), _free),
+    **dict.fromkeys((requests.Auth, requests.Ping, requests.Settings, requests.Nodes), _free),
     **dict.fromkeys(
         (
             requests.Pull,
@@ -272,6 +272,8 @@ RULES: Final[dict[type, Rule]] = {
     requests.Beat: _speaks,
     requests.Bye: _speaks,
     requests.Workers: _workers,
+    requests.Shutdown: closed,
+    requests.Restart: closed,
 }
 """For each request type what a session with a scope gets: a rule raises, or answers in the command's place, or returns
 None and the command is carried out as it is."""

@@ -1,10 +1,12 @@
 """What a command needs to know: who asks, and what there is to ask."""
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import Protocol
 
 from flashq.engine.engine import Engine
 from flashq.engine.leases import Worker
+from flashq.model import Instant
+from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.security.identity import Identity, Scope
 
@@ -19,6 +21,16 @@ class Subscriptions(Protocol):
 
     def unsubscribe(self, subscriber: object, queue: str) -> None:
         """Stop what `subscribe` started for the same queue."""
+
+
+class Host(Protocol):
+    """The process that carries commands out, as far as they may ask it."""
+
+    def settings(self, now: Instant) -> SettingsView:
+        """How it was set up."""
+
+    def leave(self, exit_code: int) -> None:
+        """Stop in good order once this turn's answers are on their way. Returns at once."""
 
 
 class Session:
@@ -57,15 +69,19 @@ class Context:
         engine: the queue itself.
         hub: subscriptions to events.
         access: who may come in; a door asks it before it takes commands, unless `Access.anonymous` says not to.
+        host: the process around it all; None where there is none to speak of.
         closing: the server drains and takes no new work.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
     """
 
-    __slots__ = ("access", "closing", "engine", "hub", "unfinished")
+    __slots__ = ("access", "closing", "engine", "host", "hub", "unfinished")
 
-    def __init__(self, engine: Engine, hub: Subscriptions, access: Access | None = None) -> None:
+    def __init__(
+        self, engine: Engine, hub: Subscriptions, access: Access | None = None, host: Host | None = None
+    ) -> None:
         self.engine = engine
         self.hub = hub
         self.access = access or Access()
+        self.host = host
         self.closing = False
         self.unfinished = 0

@@ -68,6 +68,10 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Beat, admin.beat, "worker"),
     (requests.Bye, admin.bye, "worker"),
     (requests.Workers, admin.workers, "viewer"),
+    (requests.Settings, admin.settings, "viewer"),
+    (requests.Nodes, admin.nodes, "viewer"),
+    (requests.Shutdown, admin.shutdown, "admin"),
+    (requests.Restart, admin.restart, "admin"),
 )
 
 COMMANDS: Final[dict[type, Command]] = {

@@ -5,7 +5,8 @@ payload itself is never re-encoded.
 """
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from msgspec import DecodeError, Raw, Struct, ValidationError, field
 from msgspec.json import Decoder, Encoder
@@ -38,11 +39,20 @@ def decode_request(line: bytes) -> AnyRequest:
     Raises:
         BadRequest: it is no request; the sentence says what is wrong and where.
     """
+    request: AnyRequest = decode_with(_decode, line)
+    return request
+
+
+def decode_with(decode: Callable[[bytes], Any], line: bytes) -> Any:  # noqa: ANN401 - what the decoder makes
+    """What ``decode`` makes of a JSON text.
+
+    Raises:
+        BadRequest: nothing; the sentence says what is wrong and where.
+    """
     try:
         if not line.isascii():
             line.decode()
-        request: AnyRequest = _decode(line)
-        return request
+        return decode(line)
     except ValidationError as error:
         raise BadRequest(f"Invalid: {_reason(line, str(error))}") from None
     except UnicodeDecodeError as error:

@@ -161,3 +161,39 @@ class WorkersReply(Reply, kw_only=True, gc=False):
     """WORKERS."""
 
     workers: list[WorkerView]
+
+
+class SettingsView(Struct, gc=False):
+    """How a server was set up. Ports are 0 where nobody listens."""
+
+    version: str
+    host: str
+    port: int
+    http_port: int
+    unix_socket: str | None
+    storage: str
+    durability: str
+    auth: bool
+    uptime_ms: int
+
+
+class SettingsReply(Reply, kw_only=True, gc=False):
+    """SETTINGS."""
+
+    settings: SettingsView
+
+
+class NodeView(Struct, gc=False):
+    """One server of those that work together."""
+
+    node_id: str
+    host: str
+    port: int
+    is_leader: bool
+    state: str
+
+
+class NodesReply(Reply, kw_only=True, gc=False):
+    """NODES."""
+
+    nodes: list[NodeView]

@@ -313,6 +313,22 @@ class Workers(Request, tag="WORKERS", kw_only=True, gc=False):
     """All workers."""
 
 
+class Settings(Request, tag="SETTINGS", kw_only=True, gc=False):
+    """How the server was set up; no secrets."""
+
+
+class Nodes(Request, tag="NODES", kw_only=True, gc=False):
+    """The servers that work together: one, without clustering."""
+
+
+class Shutdown(Request, tag="SHUTDOWN", kw_only=True, gc=False):
+    """Stop in good order: answer what waits, commit, exit with 0."""
+
+
+class Restart(Request, tag="RESTART", kw_only=True, gc=False):
+    """Stop as SHUTDOWN does, and exit with 100: whoever watches over the process starts it again."""
+
+
 AnyRequest = (
     Push
     | PushBatch
@@ -356,6 +372,10 @@ AnyRequest = (
     | Beat
     | Bye
     | Workers
+    | Settings
+    | Nodes
+    | Shutdown
+    | Restart
 )
 
 REQUEST_TYPES: Final[tuple[type[Any], ...]] = AnyRequest.__args__

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from flashq import __version__
+from flashq.commands.admin import EXIT_RESTART
 from flashq.commands.session import Context
 from flashq.config import Config
 from flashq.engine.check import check
@@ -27,13 +29,19 @@ from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.errors import StorageError
 from flashq.model import Instant
+from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.server import clock
 from flashq.server.runtime import EXIT_STORAGE, Runtime
+from flashq.server.web import Web
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import storage_for
 from flashq.storage.writer import Writer
+from flashq.transports.calls import Calls
+from flashq.transports.http.app import build
+from flashq.transports.http.auth import ANY, Gatekeeper, local_names
+from flashq.transports.http.endpoints import Door
 from flashq.transports.tcp import LineConnection
 
 log = logging.getLogger("flashq")
@@ -63,7 +71,10 @@ class Server:
         self._writer: Writer | None = None
         self._listeners: list[asyncio.Server] = []
         self._connections: set[LineConnection] = set()
+        self._web: Web | None = None
+        self._calls: Calls | None = None
         self._stopping = asyncio.Event()
+        self._started_ms = clock.now().steady
         self._max_connections = _connection_limit()
         self._runtime: Runtime
         self._context: Context
@@ -87,7 +98,7 @@ class Server:
                 journal = Journal(self._storage.open())
             engine = _make_engine(self.config, self._storage, now)
             self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
-            self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens))
+            self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens), self)
             if self._storage is not None:
                 runtime = self._runtime
                 self._writer = Writer(
@@ -108,6 +119,31 @@ class Server:
         host, port = self._listeners[0].sockets[0].getsockname()[:2]
         return host, port
 
+    @property
+    def http_port(self) -> int:
+        """The real port of the HTTP door; 0 without one."""
+        return self._web.port if self._web is not None else 0
+
+    def settings(self, now: Instant) -> SettingsView:
+        """See `flashq.commands.session.Host`."""
+        config = self.config
+        host, port = self.address
+        return SettingsView(
+            version=__version__,
+            host=host,
+            port=port,
+            http_port=self.http_port,
+            unix_socket=config.unix_socket or None,
+            storage=_kind(config),
+            durability="none" if _kind(config) == "memory" else config.durability,
+            auth=self._context.access.anonymous is None,
+            uptime_ms=now.steady - self._started_ms,
+        )
+
+    def leave(self, exit_code: int) -> None:
+        """See `flashq.commands.session.Host`."""
+        asyncio.get_running_loop().call_soon(self.stop, exit_code)
+
     def stop(self, exit_code: int = 0) -> None:
         """Ask the server to leave. Returns at once; `run` ends when it has left."""
         self.exit_code = self.exit_code or exit_code
@@ -126,6 +162,23 @@ class Server:
         self._listeners.append(await loop.create_server(self._connection, config.host, config.port, backlog=1_024))
         if config.unix_socket:
             self._listeners.append(await _listen_unix(self._connection, config.unix_socket))
+        if config.http:
+            self._web = await self._open_web()
+
+    async def _open_web(self) -> Web:
+        config = self.config
+        self._calls = Calls(self._context, self._runtime)
+        trusting = self._context.access.anonymous is not None
+        gate = Gatekeeper(
+            self._context,
+            clock.now,
+            origins=config.cors_allow_origin,
+            hosts=config.allowed_hosts or (local_names(config.host) if trusting else (ANY,)),
+        )
+        application = build(Door(self._calls, gate), storage=_kind(config), origins=config.cors_allow_origin)
+        web = Web(application, self._room)
+        await web.listen(config.host, config.http_port)
+        return web
 
     async def _close_doors(self) -> None:
         for listener in self._listeners:
@@ -137,14 +190,25 @@ class Server:
             return
         self._context.closing = True
         self._runtime.stop()
+        if self._web is not None:
+            self._web.close()
         for connection in list(self._connections):
             connection.drain()
+        if self._calls is not None:
+            self._calls.drain()
         clock_of_loop = asyncio.get_running_loop().time
-        deadline = clock_of_loop() + (FAILED_DRAIN_SECONDS if self.exit_code else DRAIN_SECONDS)
-        while (self._connections or not self._runtime.settled()) and clock_of_loop() < deadline:
+        failed = self.exit_code not in {0, EXIT_RESTART}
+        deadline = clock_of_loop() + (FAILED_DRAIN_SECONDS if failed else DRAIN_SECONDS)
+        while not self._drained() and clock_of_loop() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
             connection.abort()
+        if self._web is not None:
+            self._web.abort()
+
+    def _drained(self) -> bool:
+        web = self._web
+        return not self._connections and (web is None or web.settled()) and self._runtime.settled()
 
     def _let_go(self) -> None:
         try:
@@ -162,7 +226,11 @@ class Server:
 
     def _admit(self, connection: LineConnection) -> bool:
         self._connections.add(connection)
-        return len(self._connections) <= self._max_connections
+        return self._room()
+
+    def _room(self) -> bool:
+        over_http = len(self._web.state.connections) if self._web is not None else 0
+        return len(self._connections) + over_http <= self._max_connections
 
     def _left(self, connection: LineConnection) -> None:
         self._connections.discard(connection)
@@ -191,6 +259,11 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     gc.collect()
     gc.freeze()
     return engine
+
+
+def _kind(config: Config) -> str:
+    """What keeps the jobs, in a word: an address may hold a password."""
+    return config.storage_url.partition(":")[0]
 
 
 class Nonces:

@@ -33,7 +33,7 @@ class RunningServer:
     """
 
     def __init__(self, config: Config | None = None) -> None:
-        self._config = config or Config(port=0, database_url="memory://")
+        self._config = config or Config(port=0, http=False, database_url="memory://")
         self._began: Future[tuple[asyncio.AbstractEventLoop, Server]] = Future()
         self._collector = gc.get_threshold()  # a server sets it for its process, which here is the test's
         self._thread = threading.Thread(target=self._run, name="flashq-server", daemon=True)

@@ -14,13 +14,12 @@ and while the disk is far behind; it goes on by itself.
 from asyncio import BaseTransport, Protocol, TimerHandle, Transport, get_running_loop
 from collections import deque
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any, Final, NamedTuple, cast
 
 from msgspec.json import decode
 
 from flashq.commands.execute import execute
-from flashq.commands.jobs import OK
+from flashq.commands.jobs import OK, hand_back
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
@@ -423,8 +422,7 @@ class LineConnection(Protocol):
 
     def _give_back(self, handed_out: list[list[JobView]], now: Instant) -> None:
         for jobs in handed_out:
-            for token, delivery in groupby(jobs, lambda job: str(job.token)):
-                self._context.engine.settle.hand_back([job.id for job in delivery], token, now)
+            hand_back(self._context, jobs, now)
 
     # --- waiting ---
 

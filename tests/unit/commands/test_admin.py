@@ -7,7 +7,8 @@ from flashq.commands.admin import EVENT_TYPES
 from flashq.commands.session import Session
 from flashq.commands.table import BEFORE_AUTH
 from flashq.errors import BadRequest, NotFound, Unauthorized
-from flashq.protocol.replies import EndedAttempts
+from flashq.model import Instant
+from flashq.protocol.replies import EndedAttempts, SettingsView
 from flashq.security.access import Access
 
 
@@ -101,3 +102,32 @@ def test_a_bad_queue_name_in_hello_registers_nobody(desk: Desk) -> None:
         desk.ask("HELLO", worker="w", queues=["good", "not good"])
     assert desk.ask("WORKERS") == {"workers": []}
     assert desk.session.worker is None
+
+
+class House:
+    """A process that says how it was set up and remembers that it was asked to leave."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def settings(self, now: Instant) -> SettingsView:
+        """Made up."""
+        return SettingsView("1", "localhost", 1, 2, None, "sqlite", "full", auth=True, uptime_ms=now.steady)
+
+    def leave(self, exit_code: int) -> None:
+        """Remember it."""
+        self.left.append(exit_code)
+
+
+def test_the_process_is_asked(desk: Desk) -> None:
+    """For its settings, its nodes and its end; a server inside another program has no end of its own."""
+    house = House()
+    for command in ("SETTINGS", "NODES", "SHUTDOWN", "RESTART"):
+        with pytest.raises(BadRequest, match="part of another program"):
+            desk.ask(command)
+    desk.context.host = house
+    assert desk.ask("SETTINGS")["settings"]["auth"] is True
+    assert desk.ask("NODES")["nodes"][0]["host"] == "localhost"
+    desk.ask("SHUTDOWN")
+    desk.ask("RESTART")
+    assert house.left == [0, 100]

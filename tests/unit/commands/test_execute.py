@@ -3,8 +3,10 @@
 import pytest
 from tests.unit.commands.desk import Desk
 
+from flashq.commands.execute import speak_for
+from flashq.commands.session import Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
-from flashq.errors import Forbidden, ShuttingDown, Unauthorized
+from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
 from flashq.protocol.requests import Ping, Push
 
 
@@ -48,3 +50,13 @@ def test_while_shutting_down(desk: Desk) -> None:
         with pytest.raises(ShuttingDown):
             desk.ask(cmd, queue="q", data=1)
     assert desk.engine.queues.by_name == {}
+
+
+def test_a_session_speaks_for_a_worker(desk: Desk) -> None:
+    """One that has said hello, and no other."""
+    desk.ask("HELLO", worker="w")
+    session = Session()
+    speak_for(desk.context, session, "w")
+    assert session.worker is desk.session.worker
+    with pytest.raises(NotFound, match="Worker 'v' not found"):
+        speak_for(desk.context, session, "v")

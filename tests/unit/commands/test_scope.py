@@ -182,6 +182,10 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "BEAT": [{"worker": "foreign-worker"}, {"worker": "foreign-worker", "wait": 10}],
     "BYE": [{"worker": "foreign-worker"}, {"worker": "foreign-worker", "error": "mine"}],
     "WORKERS": [{}],
+    "SETTINGS": [{}],
+    "NODES": [{}],
+    "SHUTDOWN": [{}],
+    "RESTART": [{}],
 }  # fmt: skip
 """What the one with queues of its own tries on somebody else's, for every command. A job is named by what it is for."""
 

@@ -284,6 +284,17 @@ REPLIES: list[tuple[Any, bytes]] = [
         b'{"ok":true,"workers":[{"id":"w","queues":["q"],"concurrency":4,"host":null,"pid":12,"last_heartbeat":100,'
         b'"active":1,"processed":2,"failed":3}]}',
     ),
+    (
+        replies.SettingsReply(
+            settings=replies.SettingsView("1", "localhost", 1, 2, None, "sqlite", "full", auth=False, uptime_ms=3)
+        ),
+        b'{"ok":true,"settings":{"version":"1","host":"localhost","port":1,"http_port":2,"unix_socket":null,'
+        b'"storage":"sqlite","durability":"full","auth":false,"uptime_ms":3}}',
+    ),
+    (
+        replies.NodesReply(nodes=[replies.NodeView("a", "localhost", 1, is_leader=True, state="standalone")]),
+        b'{"ok":true,"nodes":[{"node_id":"a","host":"localhost","port":1,"is_leader":true,"state":"standalone"}]}',
+    ),
 ]
 
 

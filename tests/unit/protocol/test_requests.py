@@ -122,6 +122,10 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "BEAT": ({"worker": "w"}, {"worker": STR, "wait": (*MS, NULLS)}),
     "BYE": ({"worker": "w"}, {"worker": STR, "error": (*STR, NULLS)}),
     "WORKERS": ({}, {}),
+    "SETTINGS": ({}, {}),
+    "NODES": ({}, {}),
+    "SHUTDOWN": ({}, {}),
+    "RESTART": ({}, {}),
 }
 
 MEMBERS = [(command, member) for command, (_, members) in COMMANDS.items() for member in members]

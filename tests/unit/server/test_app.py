@@ -26,7 +26,7 @@ async def ask(server: Server, *commands: dict[str, object]) -> list[dict[str, ob
 
 def config(folder: Path, **more: object) -> Config:
     """Any free port, a database in the folder."""
-    return Config(port=0, data_dir=str(folder), **more)  # type: ignore[arg-type]
+    return Config(port=0, http_port=0, data_dir=str(folder), **more)  # type: ignore[arg-type]
 
 
 async def test_from_start_to_stop_and_again(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_start_that_fails_lets_go_of_everything(tmp_path: Path) -> None:
     """The port is taken: the folder is free again, for one that finds a port."""
     first = Server(config(tmp_path / "a"))
     await first.start()
-    taken = Server(Config(port=first.address[1], data_dir=str(tmp_path / "b")))
+    taken = Server(Config(port=first.address[1], http_port=0, data_dir=str(tmp_path / "b")))
     with pytest.raises(OSError, match="address already in use"):
         await taken.start()
     other = Server(config(tmp_path / "b"))

@@ -30,7 +30,7 @@ def whole_process() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_until_a_signal(tmp_path: Path, loop: str, number: int) -> None:
     """On every loop, with every signal: 0."""
-    config = Config(port=0, data_dir=str(tmp_path), loop=loop)  # type: ignore[arg-type]
+    config = Config(port=0, http_port=0, data_dir=str(tmp_path), loop=loop)  # type: ignore[arg-type]
     addresses: list[tuple[str, int]] = []
 
     def ready(server: Server) -> None:
@@ -44,7 +44,7 @@ def test_it_runs_until_a_signal(tmp_path: Path, loop: str, number: int) -> None:
 def test_a_failure_to_start_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever the reason says, it is one line on the error stream, and 1."""
     (tmp_path / "flashq.db").write_bytes(b"no database at all\n" * 100)
-    assert run(Config(port=0, data_dir=str(tmp_path)), lambda _: None) == EXIT_CONFIG
+    assert run(Config(port=0, http_port=0, data_dir=str(tmp_path)), lambda _: None) == EXIT_CONFIG
     said = capsys.readouterr().err
     assert said.startswith("flashq: ")
     assert said.count("\n") == 1

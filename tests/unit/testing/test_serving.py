@@ -32,4 +32,4 @@ async def test_its_async_client() -> None:
 def test_an_address_that_is_taken() -> None:
     """What keeps it from starting is raised where it is made."""
     with RunningServer() as server, pytest.raises(OSError, match="in use"):
-        RunningServer(Config(port=server.port, database_url="memory://"))
+        RunningServer(Config(port=server.port, http_port=0, database_url="memory://"))

@@ -1,0 +1,163 @@
+"""uvicorn's HTTP protocol in our own event loop, with the bounds that it leaves to others.
+
+uvicorn's server would bring signal handlers and a timer that wakes ten times a second; its protocol class needs
+neither. What it does not bound is how long and how large the head of a request may be: a client that sends one byte
+of a header a minute would hold its connection for ever.
+"""
+
+import asyncio
+import logging
+from asyncio import BaseTransport, TimerHandle, Transport
+from collections.abc import Callable
+from ssl import SSLContext
+from typing import Any, Final, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+HEAD_BYTES: Final = 64 * 1024
+"""The head of a request: all headers together. Beyond it is an attack or a cookie jar."""
+
+HEAD_SECONDS: Final = 10
+"""How long the head of a request may take to come, from its first byte; of the first request, from the connection."""
+
+KEEP_ALIVE_SECONDS: Final = 5
+"""Idle time between two requests. What a vanished client leaves behind is kept for as long, so no more than needed."""
+
+CLIENT_FRAME_BYTES: Final = 4 * 1024
+"""One WebSocket message from a client, who has nothing to say."""
+
+PING_SECONDS: Final = 20
+"""WebSocket pings, and how long the answer may take: what is silent for longer is gone."""
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One HTTP connection, bounded."""
+
+    def __init__(self, web: "Web") -> None:
+        super().__init__(web.config, web.state, {}, web.loop)
+        self._web = web
+        self._head = True  # the head of a request is being read
+        self._head_bytes = 0
+        self._head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """A client is there."""
+        super().connection_made(cast("Transport", transport))
+        if not self._web.room():
+            self.transport.abort()
+            return
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """It sent something."""
+        super().data_received(data)
+        if self._head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.send_400_response("Header too large.")
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self.scope["state"]["transport"] = self.transport  # endpoints ask it whether anybody still listens
+        self._head = True
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class Web:
+    """The HTTP door's listener."""
+
+    def __init__(
+        self,
+        application: Any,  # noqa: ANN401 - an ASGI application
+        room: Callable[[], bool],
+    ) -> None:
+        """Build it.
+
+        Args:
+            application: what answers.
+            room: asked by each new connection, which is counted already, whether there is room for it.
+        """
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whatever strangers send is no news
+        self.config = Config(
+            application,
+            http=HttpToolsProtocol,
+            ws="websockets-sansio",
+            ws_max_size=CLIENT_FRAME_BYTES,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        self.config.load()
+        self.state = ServerState()
+        self.room = room
+        self.loop = asyncio.get_running_loop()
+        self._listener: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int, tls: SSLContext | None = None) -> None:
+        """Open the door.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        self._listener = await self.loop.create_server(
+            lambda: HttpConnection(self),
+            host,
+            port,
+            backlog=1_024,
+            ssl=tls,
+            ssl_handshake_timeout=HEAD_SECONDS if tls else None,
+        )
+
+    @property
+    def port(self) -> int:
+        """The real port; 0 while the door is shut."""
+        if self._listener is None or not self._listener.sockets:
+            return 0
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Take no more connections; those that wait for nothing are closed, the others after their answer."""
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self.state.connections):
+            connection.shutdown()
+
+    def settled(self) -> bool:
+        """Whether every request was answered."""
+        return not self.state.tasks and not self.state.connections
+
+    def abort(self) -> None:
+        """Cut off who is left."""
+        for task in list(self.state.tasks):
+            task.cancel()
+        for connection in list(self.state.connections):
+            connection.transport.abort()

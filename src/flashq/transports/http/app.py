@@ -1,0 +1,147 @@
+"""The application behind the HTTP door: a fast lane for the paths of producers and workers, the router for the others.
+
+Measured: of the processor time of one push over HTTP, the router and its middlewares are more than half. So the few
+paths that matter are looked up in a dictionary before anything else, and end in the same endpoints.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as Path
+
+from flashq.errors import BadRequest, FlashQError
+from flashq.protocol.codec import encode, failure
+from flashq.transports.http.endpoints import Commands, Door, Endpoint, Receive, Scope, Send
+from flashq.transports.http.envelope import JSON, Headers, not_found, refusal
+from flashq.transports.http.health import Health
+from flashq.transports.http.routes import COLD, HOT
+
+COMMANDS_PATH: Final = "/commands"
+CORS_HEADERS: Final = ("Authorization", "Content-Type", "Last-Event-ID", "FlashQ-Worker")
+CORS_SECONDS: Final = 600
+"""How long a browser may remember what it was allowed."""
+
+
+class FastLane:
+    """Answers the paths of producers and workers itself; the others go to the router."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], commands: Commands, rest: Any) -> None:  # noqa: ANN401 - as Starlette types it
+        self._rest = rest
+        self._exact: dict[tuple[str, str], Endpoint | Commands] = {("POST", COMMANDS_PATH): commands}
+        self._named: dict[tuple[str, str, str], tuple[Endpoint, str]] = {}
+        for endpoint in endpoints:
+            method, path = endpoint.route.method, endpoint.route.path
+            if "{" in path:
+                _, noun, name, verb = path.split("/", 3)
+                self._named[method, noun, verb] = (endpoint, name.strip("{}"))
+            else:
+                self._exact[method, path] = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request or carry a WebSocket."""
+        if scope["type"] == "http":
+            method, path = scope["method"], scope["path"]
+            parts = path.split("/", 3)
+            if len(parts) == 4:
+                found = self._named.get((method, parts[1], parts[3]))
+                if found is not None:
+                    endpoint, name = found
+                    scope["path_params"] = {name: parts[2]}
+                    await endpoint(scope, receive, send)
+                    return
+            exact = self._exact.get((method, path))
+            if exact is not None:
+                scope["path_params"] = {}
+                await exact(scope, receive, send)
+                return
+        await self._rest(scope, receive, send)
+
+
+class ByMethod:
+    """The endpoints of one path."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = {endpoint.route.method: endpoint for endpoint in endpoints}
+        if "GET" in self._endpoints and not self._endpoints["GET"].route.changes:
+            self._endpoints["HEAD"] = self._endpoints["GET"]
+
+    @property
+    def methods(self) -> list[str]:
+        """What may be asked."""
+        return list(self._endpoints)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose method is one of them: the router has seen to that."""
+        await self._endpoints[scope["method"]](scope, receive, send)
+
+
+def build(door: Door, *, storage: str, origins: tuple[str, ...] = (), more: Sequence[BaseRoute] = ()) -> Any:  # noqa: ANN401
+    """The whole application.
+
+    Args:
+        door: what its endpoints share.
+        storage: the kind that keeps the jobs, for those who ask after the server's health.
+        origins: of other sites whose pages may read answers; none: browsers get no leave at all.
+        more: routes that are no commands: streams, pages, expositions.
+    """
+    hot = [Endpoint(door, route) for route in HOT]
+    paths: dict[str, list[Endpoint]] = {}
+    for endpoint in (*hot, *(Endpoint(door, route) for route in COLD)):
+        paths.setdefault(endpoint.route.path, []).append(endpoint)
+    health = Health(door, storage)
+    commands = Commands(door)
+    router = Starlette(
+        routes=[
+            *more,
+            Path("/health", health.health),
+            Path("/ready", health.ready),
+            Path(COMMANDS_PATH, commands, methods=["POST"]),
+            *(_path(path, ByMethod(group)) for path, group in paths.items()),
+        ],
+        exception_handlers={HTTPException: _http_error, FlashQError: _refused},
+    )
+    router.router.redirect_slashes = False
+    application: Any = FastLane(hot, commands, router)
+    if origins:
+        application = CORSMiddleware(
+            application,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=CORS_HEADERS,
+            max_age=CORS_SECONDS,
+        )
+    return application
+
+
+def _path(path: str, endpoints: ByMethod) -> Path:
+    made = Path(path, endpoints, methods=endpoints.methods)
+    if "HEAD" not in endpoints.methods and made.methods:
+        made.methods.discard("HEAD")  # the router takes it for granted beside GET; a pull is not to be had by it
+    return made
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router says when it knows no such path or method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return await _refused(request, not_found(request.url.path))
+    failed = failure(BadRequest(f"Invalid: {request.method[:20]} is not for {request.url.path[:200]}"))
+    allow = (b"allow", (error.headers or {}).get("Allow", "").encode())
+    return _response(error.status_code, encode(failed), [*JSON, allow])
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, FlashQError)
+    return _response(*refusal(error))
+
+
+def _response(status: int, body: bytes, headers: Headers) -> Response:
+    response = Response(body, status)
+    response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+    return response

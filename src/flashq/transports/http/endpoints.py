@@ -1,0 +1,288 @@
+"""What stands at the end of a path: reads the request, has the command carried out, and sends the answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from flashq.commands.jobs import OK
+from flashq.commands.session import Context, Session
+from flashq.errors import BadRequest, FlashQError, Overloaded, TooLarge
+from flashq.protocol.codec import decode_request, encode, failure, request_mark
+from flashq.protocol.limits import MAX_LINE_BYTES
+from flashq.protocol.replies import Failed, Reply
+from flashq.transports.calls import Calls, Pending
+from flashq.transports.http.auth import Gatekeeper, query_of
+from flashq.transports.http.envelope import JSON, SAFE, Headers, refusal
+from flashq.transports.http.routes import Reader, Route
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_SECONDS: Final = 60
+"""How long a body may take to come."""
+
+SMALL_BODY_BYTES: Final = 64 * 1024
+MAX_UNFINISHED_BYTES: Final = 128 * 1024 * 1024
+"""Bodies on their way, over all connections of all doors; a small one is not refused for what others hold."""
+
+MAX_COMMANDS: Final = 10_000
+"""Lines in one body of commands: about as much of the event loop as a batch."""
+
+MAX_TOGETHER: Final = 1_000
+"""Commands of one body whose answers wait for the disk together."""
+
+FLUSH_BYTES: Final = 256 * 1024
+"""Answers of one body that are sent before there are more."""
+
+LINES: Final[Headers] = [(b"content-type", b"application/x-ndjson"), *SAFE]
+
+
+class Door:
+    """What all endpoints share.
+
+    Attributes:
+        calls: carries commands out.
+        gate: knows who may ask.
+    """
+
+    def __init__(self, calls: Calls, gate: Gatekeeper) -> None:
+        self.calls = calls
+        self.gate = gate
+
+    @property
+    def context(self) -> Context:
+        """What commands work on."""
+        return self.calls.context
+
+    async def finish(self, pending: Pending, scope: Scope, receive: Receive) -> bytes | None:
+        """Wait for an answer. None: the client is gone, and jobs that were in the answer have gone back.
+
+        Raises:
+            FlashQError: the command was refused.
+        """
+        try:
+            if pending.waits:
+                gone = asyncio.ensure_future(_disconnect(receive))
+                try:
+                    await asyncio.wait((pending.future, gone), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    gone.cancel()
+                if not pending.future.done():
+                    self.calls.abandon(pending)
+                    return None
+            answer = await pending.future
+        except asyncio.CancelledError:
+            self.calls.abandon(pending)
+            raise
+        if pending.jobs and is_closing(scope):
+            self.calls.give_back(pending.jobs)
+            return None
+        return answer
+
+    async def body(self, headers: dict[bytes, bytes], receive: Receive, most: int = MAX_LINE_BYTES) -> bytes:
+        """The whole body.
+
+        Raises:
+            BadRequest: it is compressed, or was cut off or too slow.
+            TooLarge: it is longer than ``most`` bytes.
+            Overloaded: too much of too many bodies is on its way.
+        """
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise BadRequest("Invalid: a body must not be compressed")
+        length = headers.get(b"content-length", b"0")
+        if len(length) > 15 or int(length) > most:
+            raise TooLarge(f"Body too large (max {most} bytes)")
+        message = await receive()
+        if not message.get("more_body"):
+            first: bytes = message.get("body", b"")
+            if len(first) > most:
+                raise TooLarge(f"Body too large (max {most} bytes)")
+            return first
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._rest_of_body(message, receive, most)
+        except TimeoutError:
+            raise BadRequest(f"Invalid: the body did not come within {BODY_SECONDS} s") from None
+
+    async def _rest_of_body(self, message: MutableMapping[str, Any], receive: Receive, most: int) -> bytes:
+        body = bytearray(message["body"])
+        context = self.context
+        counted = len(body)
+        context.unfinished += counted
+        try:
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise BadRequest("Invalid: the body was cut off")
+                body += message["body"]
+                context.unfinished += len(body) - counted
+                counted = len(body)
+                if counted > most:
+                    raise TooLarge(f"Body too large (max {most} bytes)")
+                if counted > SMALL_BODY_BYTES and context.unfinished > MAX_UNFINISHED_BYTES:
+                    raise Overloaded(f"Too many unfinished bodies (max {MAX_UNFINISHED_BYTES} bytes together)")
+        finally:
+            context.unfinished -= counted
+        return bytes(body)
+
+
+class Endpoint:
+    """One route."""
+
+    def __init__(self, door: Door, route: Route) -> None:
+        self.route = route
+        self._door = door
+        self._reader = Reader(route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Its path's members stand in ``path_params``."""
+        door, route = self._door, self.route
+        headers = dict(scope["headers"])
+        try:
+            door.gate.check_host(headers)
+            if route.changes:
+                door.gate.check_site(headers)
+            session = door.gate.session(scope, headers)
+            body = await door.body(headers, receive) if route.body else b""
+            request = self._reader.request(scope["path_params"], {} if route.body else query_of(scope), body)
+            await door.calls.room()
+            if is_closing(scope):
+                return
+            shape = route.shape
+            answer: bytes | Pending | None = door.calls.begin(
+                session, request, lambda reply, now: shape(door.context, session, request, reply, now)
+            )
+            if isinstance(answer, Pending):
+                answer = await door.finish(answer, scope, receive)
+        except FlashQError as error:
+            await send_error(send, error)
+            return
+        if answer is not None:
+            await send_all(send, 200, JSON, answer)
+
+
+class Commands:
+    """Commands as they are over lines: one in each line of the body, their answers in the lines of the answer."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        door = self._door
+        headers = dict(scope["headers"])
+        try:
+            door.gate.check_host(headers)
+            door.gate.check_site(headers)
+            session = door.gate.session(scope, headers)
+            body = await door.body(headers, receive)
+            lines = body.removesuffix(b"\n").split(b"\n")
+            if len(lines) > MAX_COMMANDS:
+                raise TooLarge(f"Too many commands ({len(lines)} lines, max {MAX_COMMANDS})")
+        except FlashQError as error:
+            await send_error(send, error)
+            return
+        out = _Lines(send)
+        answers: list[tuple[bytes | Pending, str | None]] = []
+        for line in lines:
+            await door.calls.room()
+            if is_closing(scope):
+                break
+            answer, mark = self._begin(session, line.removesuffix(b"\r"))
+            answers.append((answer, mark))
+            if len(answers) == MAX_TOGETHER or (isinstance(answer, Pending) and answer.waits):
+                await self._collect(answers, out, scope, receive)
+        await self._collect(answers, out, scope, receive)
+        await out.end()
+
+    def _begin(self, session: Session, line: bytes) -> tuple[bytes | Pending, str | None]:
+        mark = None
+        try:
+            request = decode_request(line)
+            mark = request.req_id
+            return self._door.calls.begin(session, request, lambda reply, _: _line(reply, mark)), mark
+        except FlashQError as error:
+            return _line(failure(error), mark or request_mark(line)), None
+
+    async def _collect(
+        self, answers: list[tuple[bytes | Pending, str | None]], out: "_Lines", scope: Scope, receive: Receive
+    ) -> None:
+        """Wait for each of these answers and pass it on."""
+        for answer, mark in answers:
+            try:
+                line = await self._door.finish(answer, scope, receive) if isinstance(answer, Pending) else answer
+            except FlashQError as error:
+                line = _line(failure(error), mark)
+            if line is not None:
+                await out.add(line)
+        answers.clear()
+
+
+class _Lines:
+    """The lines of an answer: in one piece if it is short, else as they come."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._begun = False
+
+    async def add(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._bytes += len(line)
+        if self._bytes > FLUSH_BYTES:
+            if not self._begun:
+                self._begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": LINES})
+            await self._send({"type": "http.response.body", "body": self._take(), "more_body": True})
+
+    async def end(self) -> None:
+        if self._begun:
+            await self._send({"type": "http.response.body", "body": self._take()})
+        else:
+            await send_all(self._send, 200, LINES, self._take())
+
+    def _take(self) -> bytes:
+        lines, self._lines, self._bytes = [*self._lines, b""], [], 0
+        return b"\n".join(lines)
+
+
+async def send_all(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """A whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: FlashQError) -> None:
+    """The answer of a request that was refused. What its body still holds is not read: the connection ends with it."""
+    status, body, headers = refusal(error)
+    if isinstance(error, TooLarge | Overloaded):
+        headers = [*headers, (b"connection", b"close")]
+    await send_all(send, status, headers, body)
+
+
+def is_closing(scope: Scope) -> bool:
+    """Whether nobody can read the answer any more."""
+    transport = scope.get("state", {}).get("transport")
+    return transport is not None and transport.is_closing()
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Return when the client is gone."""
+    while (await receive())["type"] == "http.request":
+        pass
+
+
+def _line(reply: Reply | Failed, mark: str | None) -> bytes:
+    if mark is not None:
+        if reply is OK:
+            reply = Reply()
+        reply.req_id = mark
+    return encode(reply)

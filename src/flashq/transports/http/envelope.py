@@ -1,0 +1,50 @@
+"""What every answer over HTTP looks like: an envelope, a status that fits, and headers that make browsers careful."""
+
+from typing import Final
+
+from flashq.errors import FlashQError, LimitReached, NotFound, Overloaded, ShuttingDown, StorageError
+from flashq.protocol.codec import encode, failure
+
+Headers = list[tuple[bytes, bytes]]
+
+NULL: Final = b'{"ok":true,"data":null}'
+
+RETRY_AFTER: Final = (b"retry-after", b"1")
+"""Seconds. What stands in the way is gone in milliseconds or needs a person; nothing is won by a cleverer number."""
+
+_RETRY: Final = (Overloaded, LimitReached, ShuttingDown, StorageError)
+
+SAFE: Final[Headers] = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+"""On everything: answers are nobody's to keep, to guess the type of, to put into a frame or to tell others about."""
+
+JSON: Final[Headers] = [(b"content-type", b"application/json"), *SAFE]
+
+
+def success(data: bytes, more: bytes = b"") -> bytes:
+    """An envelope.
+
+    Args:
+        data: JSON.
+        more: further members of the envelope, each with a comma before it.
+    """
+    return b'{"ok":true,"data":%b%b}' % (data, more)
+
+
+def refusal(error: FlashQError) -> tuple[int, bytes, Headers]:
+    """Status, body and headers of an error."""
+    headers = JSON
+    if isinstance(error, _RETRY):
+        headers = [*JSON, RETRY_AFTER]
+    elif error.http_status == 401:
+        headers = [*JSON, (b"www-authenticate", b"Bearer")]
+    return error.http_status, encode(failure(error)), headers
+
+
+def not_found(path: str) -> NotFound:
+    """There is nothing at this path."""
+    return NotFound(f"Nothing is at {path[:200]}")

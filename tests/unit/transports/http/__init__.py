@@ -1,0 +1,1 @@
+"""Unit tests of `flashq.transports.http`, file by file."""
