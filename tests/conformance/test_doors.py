@@ -676,6 +676,45 @@ def test_unknown_jobs_are_null(client: LineClient) -> None:
     assert client.ok("GETJOBBYCUSTOMID", job_id="nobody") == {"job": None, "state": "unknown"}
 
 
+def test_jobs_are_listed(door: Door, client: LineClient) -> None:
+    """By queue and state, newest first, each as GETJOB has it with its state; pages follow each other to their end."""
+    queue = door.queue
+    delayed = client.ok("PUSH", queue=queue, data={"a": 1}, delay=DAY_MS, tags=["t"])["id"]
+    failed = dead(client, queue)
+    running, token = active(client, queue)
+    done, done_token = active(client, queue)
+    client.ok("ACK", id=done, token=done_token)
+    waiting = client.ok("PUSH", queue=queue, data=0)["id"]
+    child = client.ok("PUSH", queue=queue, data=0, depends_on=[waiting])["id"]
+    states = {
+        child: "waiting-children", waiting: "waiting", done: "completed", running: "active", failed: "failed",
+        delayed: "delayed",
+    }  # fmt: skip
+    assert client.ok("LISTJOBS", queue=queue) == {
+        "jobs": [{**client.ok("GETJOB", id=id)["job"], "state": state} for id, state in states.items()],
+        "next": None,
+    }
+    for id, state in states.items():
+        assert [job["id"] for job in client.ok("LISTJOBS", queue=queue, state=state)["jobs"]] == [id]
+    found: list[int] = []
+    cursor = None
+    while not found or cursor is not None:
+        page = client.ok("LISTJOBS", queue=queue, limit=2, cursor=cursor)
+        found += [job["id"] for job in page["jobs"]]
+        cursor = page["next"]
+    assert found == list(states)
+    client.ok("ACK", id=running, token=token)
+
+
+def test_listing_refuses_what_cannot_be(client: LineClient) -> None:
+    """States, limits, cursors and queues that there are not."""
+    assert client.refused("LISTJOBS", cursor="?") == (
+        "bad_request", "Invalid: not a cursor of LISTJOBS - at `$.cursor`",
+    )  # fmt: skip
+    for wrong in ({"state": "unknown"}, {"limit": 0}, {"cursor": 5}, {"queue": ""}):
+        assert client.refused("LISTJOBS", **wrong)[0] == "bad_request"
+
+
 def test_progress(door: Door, client: LineClient) -> None:
     """Percent and message, for running and for finished jobs; more than all is all."""
     id, token = active(client, door.queue)

@@ -202,7 +202,8 @@ def million() -> Bench:
 
 
 @pytest.mark.parametrize(
-    ("queue", "state"), [("dead", FAILED), ("waiting", WAITING), ("delayed", DELAYED), ("active", ACTIVE), (None, FAILED)]
+    ("queue", "state"),
+    [("dead", FAILED), ("waiting", WAITING), ("delayed", DELAYED), ("active", ACTIVE), (None, FAILED)],
 )
 def test_ten_jobs_are_found_behind_a_million_in_one_page(million: Bench, queue: str | None, state: int) -> None:
     """What is rare in its state, or known to its queue, comes at once, after fewer lines than there are chunks x 16."""
@@ -214,7 +215,9 @@ def test_ten_jobs_are_found_behind_a_million_in_one_page(million: Bench, queue: 
 
 
 @pytest.mark.parametrize("others", [200_000, 1_000_000])
-@pytest.mark.parametrize(("queue", "state"), [("dead", UNKNOWN), ("crowd", WAITING), ("crowd", UNKNOWN), (None, WAITING)])
+@pytest.mark.parametrize(
+    ("queue", "state"), [("dead", UNKNOWN), ("crowd", WAITING), ("crowd", UNKNOWN), (None, WAITING)]
+)
 def test_the_work_of_a_page_does_not_grow_with_the_jobs(
     million: Bench, others: int, queue: str | None, state: int
 ) -> None:
