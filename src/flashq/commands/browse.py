@@ -1,12 +1,14 @@
 """LISTJOBS: which jobs there are."""
 
 import re
+from collections.abc import Set
 from typing import Final
 
 from msgspec.structs import astuple
 
 from flashq.commands.names import check_queue_name
 from flashq.commands.session import Context, Session
+from flashq.engine.queue import Queue
 from flashq.errors import BadRequest
 from flashq.model import STATE_NAMES, UNKNOWN, Instant
 from flashq.protocol import replies, requests
@@ -18,15 +20,21 @@ _CURSOR: Final = re.compile(r"[1-9a-f][0-9a-f]{0,13}")
 
 def list_jobs(context: Context, _: Session, request: requests.ListJobs, __: Instant) -> replies.ListedJobs:
     """LISTJOBS."""
-    engine, name = context.engine, request.queue
-    if name is not None:
-        check_queue_name(name)
+    if request.queue is None:
+        return list_among(context, None, request)
+    check_queue_name(request.queue)
+    queue = context.engine.queues.by_name.get(request.queue)
+    return list_among(context, frozenset() if queue is None else {queue}, request)
+
+
+def list_among(context: Context, queues: Set[Queue] | None, request: requests.ListJobs) -> replies.ListedJobs:
+    """LISTJOBS of some queues; None: of all."""
+    engine = context.engine
     state = UNKNOWN if request.state is None else STATE_NAMES.index(request.state)
     below = MAX_ID + 1 if request.cursor is None else _below(request.cursor)
-    queue = None if name is None else engine.queues.by_name.get(name)
-    if name is not None and queue is None:
+    if queues is not None and not queues:
         return replies.ListedJobs(jobs=[], next=None)
-    page = engine.listing.page(queue, state, below, min(request.limit, MAX_LISTED))
+    page = engine.listing.page(queues, state, below, min(request.limit, MAX_LISTED))
     jobs = [replies.ListedJob(*astuple(job), state=engine.lookup.state(job.id)) for job in page.jobs]
     return replies.ListedJobs(jobs=jobs, next=f"{page.below:x}" if page.below else None)
 

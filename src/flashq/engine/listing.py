@@ -11,7 +11,7 @@ pages neither repeat nor skip a job, whatever comes and goes between them.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from itertools import compress
 from typing import Final, NamedTuple
 
@@ -63,16 +63,16 @@ class Listing:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    def page(self, queue: Queue | None, state: int, below: int, most: int) -> Page:
+    def page(self, queues: Set[Queue] | None, state: int, below: int, most: int) -> Page:
         """Up to ``most`` jobs; fewer when the effort is used up or more would not fit into one answer.
 
         Args:
-            queue: of this queue only; None: of all.
+            queues: of these queues only; None: of all.
             state: in this state only; UNKNOWN: in any.
             below: with ids below this only; at least 1.
             most: at most so many, at least 1.
         """
-        ids, rest = self.find(queue, state, below, most + 1)
+        ids, rest = self.find(queues, state, below, most + 1)
         if len(ids) > most:
             ids.pop()
             rest = ids[-1]
@@ -87,18 +87,19 @@ class Listing:
             jobs.append(job)
         return Page(jobs, rest)
 
-    def find(self, queue: Queue | None, state: int, below: int, most: int) -> Found:
+    def find(self, queues: Set[Queue] | None, state: int, below: int, most: int) -> Found:
         """Up to ``most`` ids of jobs; the arguments are those of `page`."""
-        if queue is not None and state not in (UNKNOWN, COMPLETED) and not queue.counts[state]:
-            return Found([], 0)
-        few = _few(queue, state)
-        if few is not None:
-            here = self._jobs.state
-            ids = sorted((id for id in set(few) if id < below and here(id) == state), reverse=True)
-            return Found(ids[:most], 0)
-        return self._search(queue, state, below, most)
+        if queues is not None:
+            if state not in (UNKNOWN, COMPLETED) and not any(queue.counts[state] for queue in queues):
+                return Found([], 0)
+            few = _few(next(iter(queues)), state) if len(queues) == 1 else None
+            if few is not None:
+                here = self._jobs.state
+                ids = sorted((id for id in set(few) if id < below and here(id) == state), reverse=True)
+                return Found(ids[:most], 0)
+        return self._search(queues, state, below, most)
 
-    def _search(self, queue: Queue | None, state: int, below: int, most: int) -> Found:
+    def _search(self, queues: Set[Queue] | None, state: int, below: int, most: int) -> Found:
         chunks = self._jobs.chunks
         last = below - 1
         top, end = last >> CHUNK_BITS, (last & MASK) + 1
@@ -108,12 +109,12 @@ class Listing:
         for number in reversed(numbers[: bisect_right(numbers, top)]):
             chunk, base = chunks[number], number << CHUNK_BITS
             stop = end if number == top else CHUNK
-            slots, cost = _candidates(chunk, queue, state, stop)
+            slots, cost = _candidates(chunk, queues, state, stop)
             effort -= cost
             options = chunk.options
             for slot in slots:
                 effort -= 1
-                if queue is None or options[slot].queue is queue:
+                if queues is None or options[slot].queue in queues:
                     ids.append(base + slot)
                     if len(ids) == most:
                         return Found(ids, base + slot)
@@ -124,15 +125,17 @@ class Listing:
         return Found(ids, 0)
 
 
-def _candidates(chunk: Chunk, queue: Queue | None, state: int, stop: int) -> tuple[Iterator[int] | Sequence[int], int]:
+def _candidates(
+    chunk: Chunk, queues: Set[Queue] | None, state: int, stop: int
+) -> tuple[Iterator[int] | Sequence[int], int]:
     """The slots below ``stop`` that are worth a look, highest first, and what it cost to know."""
     cost = PROBE
     count = chunk.state.count(state, 0, stop) if state != UNKNOWN else chunk.live
     if not count:
         return (), cost
-    if queue is not None and count > READ:
+    if queues is not None and count > READ:
         cost += READ
-        if not any(options is not None and options.queue is queue for options in set(chunk.options)):
+        if not any(options is not None and options.queue in queues for options in set(chunk.options)):
             return (), cost
     if state != UNKNOWN:
         return _backwards(chunk.state, state, stop), cost
@@ -144,10 +147,8 @@ def _backwards(states: bytearray, state: int, stop: int) -> Iterator[int]:
         yield stop
 
 
-def _few(queue: Queue | None, state: int) -> Collection[int] | None:
+def _few(queue: Queue, state: int) -> Collection[int] | None:
     """All ids of a queue that may be in a state, when the queue itself knows and they are few."""
-    if queue is None:
-        return None
     if state == FAILED and len(queue.dead) <= FEW:
         return queue.dead
     if state == WAITING and queue.ready.length <= FEW:

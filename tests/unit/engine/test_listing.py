@@ -31,7 +31,7 @@ STATES = range(len(STATE_NAMES))
 
 def ids(bench: Bench, queue: str | None = None, state: int = UNKNOWN, below: int = MAX_ID, most: int = 1_000) -> Any:
     """The ids of one page, and where the next one begins."""
-    page = bench.engine.listing.page(None if queue is None else bench.queue(queue), state, below, most)
+    page = bench.engine.listing.page(None if queue is None else {bench.queue(queue)}, state, below, most)
     return [job.id for job in page.jobs], page.below
 
 
@@ -71,6 +71,17 @@ def test_every_state_of_every_queue(bench: Bench) -> None:
     }  # fmt: skip
     assert ids(bench, None, WAITING) == ([8, 5], 0)
     assert ids(bench, "other", FAILED) == ([], 0)
+
+
+def test_several_queues_are_listed_together(bench: Bench) -> None:
+    """Of any set of queues, in one order; of no queue there is nothing."""
+    for name in ("a", "b", "c", "a"):
+        bench.push(name)
+    some = {bench.queue("a"), bench.queue("c")}
+    for state in (UNKNOWN, WAITING):
+        assert bench.engine.listing.find(some, state, MAX_ID, 10) == ([4, 3, 1], 0)
+        assert bench.engine.listing.find(set(), state, MAX_ID, 10) == ([], 0)
+    assert bench.engine.listing.find(some, FAILED, MAX_ID, 10) == ([], 0)
 
 
 def test_a_full_page_says_where_the_next_begins_only_if_there_is_one(bench: Bench) -> None:
@@ -236,11 +247,11 @@ def test_the_worst_search_is_bounded(million: Bench, monkeypatch: pytest.MonkeyP
     for options, state, count in ((crowd, WAITING, 30 * (CHUNK - 1)), (rare, DELAYED, 30)):
         bench.engine.queues.move(options.queue, UNKNOWN, state, count)
     listing_of = bench.engine.listing
-    found = listing_of.find(rare.queue, UNKNOWN, MAX_ID, 1_000)
+    found = listing_of.find({rare.queue}, UNKNOWN, MAX_ID, 1_000)
     assert 0 < len(found.ids) < 30
     assert found.below > 0
-    assert lines(lambda: listing_of.find(rare.queue, UNKNOWN, MAX_ID, 1_000)) < 5 * listing.EFFORT
-    assert listing_of.find(rare.queue, DELAYED, MAX_ID, 1_000).below == 0
+    assert lines(lambda: listing_of.find({rare.queue}, UNKNOWN, MAX_ID, 1_000)) < 5 * listing.EFFORT
+    assert listing_of.find({rare.queue}, DELAYED, MAX_ID, 1_000).below == 0
 
 
 def test_a_listing_stands_on_the_columns_alone(bench: Bench) -> None:
