@@ -55,6 +55,16 @@ def speak_for(context: Context, session: Session, worker: str) -> None:
     session.worker = known
 
 
+def permit(session: Session, kind: type) -> None:
+    """Ask what `execute` asks first, for what is no command and needs the role of one.
+
+    Raises:
+        Unauthorized, Forbidden: this session may not send requests of this kind.
+    """
+    if session.allowed is not None and kind not in session.allowed:
+        _refuse(session, kind)
+
+
 def _refuse(session: Session, kind: type) -> None:
     if session.allowed == BEFORE_AUTH:
         raise Unauthorized("Authentication required")

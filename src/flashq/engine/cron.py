@@ -51,6 +51,9 @@ class Crons:
         self._by_name: dict[str, _Cron] = {}
         self._heap: list[tuple[int, str]] = []  # an entry is stale unless it is its schedule's next_run
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
     def set(
         self,
         name: str,

@@ -1,6 +1,7 @@
 """Read-only answers: a job, its state, its result, lists and counts. Changes nothing, ever."""
 
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Raw
@@ -37,6 +38,12 @@ OLDEST_LANES: Final = 16
 OLDEST_PLACES: Final = 64
 """Where the oldest waiting job of a queue is looked for: at the heads of so many priorities, and behind so many jobs
 that were cancelled and are still in the line. A line beyond both has an oldest job that is not found."""
+
+_pushed: Final = attrgetter("pushed")
+_failed: Final = attrgetter("failed")
+_cancelled: Final = attrgetter("cancelled")
+_expired: Final = attrgetter("expired")
+_purged: Final = attrgetter("purged")
 
 
 class Lookup:
@@ -123,13 +130,24 @@ class Lookup:
             counts[WAITING_CHILDREN],
         )
 
+    def counted(self) -> tuple[int, int, int]:
+        """How many jobs were ever pushed, completed, and buried: how often one entered the dead letters."""
+        queues = self._queues.by_name.values()
+        return sum(map(_pushed, queues)), self._queues.counts[COMPLETED], sum(map(_failed, queues))
+
+    def gone(self) -> tuple[int, int, int]:
+        """How many jobs ever left without completing: cancelled, expired, purged."""
+        queues = self._queues.by_name.values()
+        return sum(map(_cancelled, queues)), sum(map(_expired, queues)), sum(map(_purged, queues))
+
     def metrics(self, now: int) -> Metrics:
         """Totals, and rates over the last minute (``now``: wall ms)."""
         queues = self._listed()
+        pushed, completed, failed = self.counted()
         return Metrics(
-            total_pushed=sum(queue.pushed for queue in queues),
-            total_completed=self._queues.counts[COMPLETED],
-            total_failed=sum(queue.failed for queue in queues),
+            total_pushed=pushed,
+            total_completed=completed,
+            total_failed=failed,
             jobs_per_second=self._rates.per_second(now),
             avg_latency_ms=self._rates.average_latency_ms(now),
             queues=[

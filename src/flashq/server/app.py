@@ -29,10 +29,10 @@ from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.errors import StorageError
 from flashq.model import Instant
-from flashq.observe.streams import Streams
 from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.server import clock
+from flashq.server.gauges import About, Gauges
 from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.web import Web
 from flashq.storage.base import Storage
@@ -43,7 +43,7 @@ from flashq.transports.calls import Calls
 from flashq.transports.http.app import build
 from flashq.transports.http.auth import ANY, Gatekeeper, local_names
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.events import event_routes
+from flashq.transports.http.metrics import Page, Watching
 from flashq.transports.tcp import LineConnection
 
 log = logging.getLogger("flashq")
@@ -60,7 +60,8 @@ GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Jobs are not tracked by the collector and hold no cycles, so it has little to find and much to look at."""
 
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How soon the busy event loop lets the writer thread have its turn: at Python's 5 ms a commit takes twice as long."""
+"""How soon a busy thread lets another have its turn. At Python's 5 ms a commit takes twice as long, since the writer
+waits for the event loop; and while a page of metrics is made, each turn of the loop would wait as long for that."""
 
 
 class Server:
@@ -75,12 +76,12 @@ class Server:
         self._connections: set[LineConnection] = set()
         self._web: Web | None = None
         self._calls: Calls | None = None
-        self._streams: Streams | None = None
         self._stopping = asyncio.Event()
         self._started_ms = clock.now().steady
         self._max_connections = _connection_limit()
         self._runtime: Runtime
         self._context: Context
+        self._gauges: Gauges
 
     async def start(self) -> None:
         """Open storage, restore, and only then the doors.
@@ -102,14 +103,17 @@ class Server:
             engine = _make_engine(self.config, self._storage, now)
             self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
             self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens), self)
+            self._gauges = Gauges(self._runtime, loop, _about(self.config), self._connected, clock.steady_us)
             if self._storage is not None:
                 runtime = self._runtime
                 self._writer = Writer(
                     self._storage,
-                    lambda number: _call(loop, runtime.committed, number),
+                    lambda number, took_us: _call(loop, self._committed, number, took_us),
                     lambda error: _call(loop, runtime.commit_failed, error),
+                    clock.steady_us,
                 )
             self._runtime.start(self._writer)
+            self._gauges.start()
             await self._open_doors()
         except BaseException:
             await self._close_doors()
@@ -179,13 +183,8 @@ class Server:
             hosts=config.allowed_hosts or (local_names(config.host) if trusting else (ANY,)),
         )
         door = Door(self._calls, gate)
-        self._streams = Streams(self._runtime.hub, asyncio.get_running_loop().call_later)
-        application = build(
-            door,
-            storage=_kind(config),
-            origins=config.cors_allow_origin,
-            more=event_routes(door, self._streams),
-        )
+        watching = Watching(door, Page(self._gauges.figures, clock.now), self._gauges.history)
+        application = build(door, storage=_kind(config), origins=config.cors_allow_origin, more=watching.routes())
         web = Web(application, self._room)
         await web.listen(config.host, config.http_port)
         return web
@@ -201,7 +200,8 @@ class Server:
         self._context.closing = True
         self._runtime.stop()
         if self._web is not None:
-            await self._close_web(self._web)
+            self._web.close()
+        self._gauges.stop()
         for connection in list(self._connections):
             connection.drain()
         if self._calls is not None:
@@ -215,12 +215,6 @@ class Server:
             connection.abort()
         if self._web is not None:
             self._web.abort()
-
-    async def _close_web(self, web: Web) -> None:
-        if self._streams is not None:
-            self._streams.end()
-            await asyncio.sleep(0)  # what they send now is the last of them
-        web.close()
 
     def _drained(self) -> bool:
         web = self._web
@@ -245,11 +239,18 @@ class Server:
         return self._room()
 
     def _room(self) -> bool:
+        return self._connected() <= self._max_connections
+
+    def _connected(self) -> int:
         over_http = len(self._web.state.connections) if self._web is not None else 0
-        return len(self._connections) + over_http <= self._max_connections
+        return len(self._connections) + over_http
 
     def _left(self, connection: LineConnection) -> None:
         self._connections.discard(connection)
+
+    def _committed(self, number: int, took_us: int) -> None:
+        self._gauges.committed(took_us)
+        self._runtime.committed(number)
 
     def _fail(self, error: BaseException, exit_code: int) -> None:
         log.critical("%s", error)
@@ -280,6 +281,11 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
 def _kind(config: Config) -> str:
     """What keeps the jobs, in a word: an address may hold a password."""
     return config.storage_url.partition(":")[0]
+
+
+def _about(config: Config) -> About:
+    kind = _kind(config)
+    return About(__version__, kind, "none" if kind == "memory" else config.durability)
 
 
 class Nonces:

@@ -52,8 +52,7 @@ async def _serve(config: Config, ready: Callable[[Server], None]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    if config.storage_url != "memory://":
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     await server.start()
     if not config.auth_tokens and not _is_loopback(config.host):
         log.warning(

@@ -150,6 +150,11 @@ class Runtime:
         self._gated.pop(gated, None)
         self.hub.leave(gated)
 
+    @property
+    def unsynced_bytes(self) -> int:
+        """Payload bytes on their way to the disk, about."""
+        return self._journal.unsynced_bytes if self._journal is not None else 0
+
     # --- the turn ---
 
     def hand_over(self, now: Instant) -> None:

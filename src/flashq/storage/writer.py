@@ -26,18 +26,26 @@ _Order = tuple[int, bytes] | None
 class Writer:
     """Commits groups in the order of their submission. Its thread runs from the moment it is made."""
 
-    def __init__(self, storage: Storage, done: Callable[[int], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        done: Callable[[int, int], None],
+        failed: Callable[[BaseException], None],
+        clock_us: Callable[[], int],
+    ) -> None:
         """Start the thread.
 
         Args:
             storage: opened and loaded; from now on touched by this thread only, until `stop` has returned.
-            done: called on the thread with the number of each group that is safe.
+            done: called on the thread for each group that is safe, with its number and the µs that its commit took.
             failed: called on the thread, once, with what ended it. Nothing is committed afterwards: what is in
                 memory is ahead of what is remembered, and the process must end.
+            clock_us: a steady clock in microseconds.
         """
         self._storage = storage
         self._done = done
         self._failed = failed
+        self._clock_us = clock_us
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._stopping = False
         self._thread = Thread(target=self._run, name="flashq-writer", daemon=True)
@@ -62,8 +70,9 @@ class Writer:
         try:
             while (order := self._next_order()) is not None:
                 number, blob = order
+                began = self._clock_us()
                 self._storage.commit(number, blob)
-                self._done(number)
+                self._done(number, self._clock_us() - began)
                 if not self._stopping:
                     self._storage.tidy(idle=False)
         except BaseException as error:  # whatever it was, nothing may be confirmed after it

@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.commands.desk import Desk
 
-from flashq.commands.execute import speak_for
+from flashq.commands.execute import permit, speak_for
 from flashq.commands.session import Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
@@ -41,6 +41,19 @@ def test_a_role_that_is_strong_enough(desk: Desk) -> None:
     assert desk.ask("PUSH", queue="q", data=1) == {"id": 1}
     with pytest.raises(Forbidden):
         desk.ask("PULL", queue="q", timeout=0)
+
+
+def test_what_is_no_command_needs_the_role_of_one() -> None:
+    """Whoever may send the command may; the refusals are those of the command."""
+    session = Session()
+    permit(session, Push)
+    session.allowed = frozenset({Push})
+    permit(session, Push)
+    with pytest.raises(Forbidden, match=r"^Forbidden: PING needs role viewer$"):
+        permit(session, Ping)
+    session.allowed = BEFORE_AUTH
+    with pytest.raises(Unauthorized):
+        permit(session, Push)
 
 
 def test_while_shutting_down(desk: Desk) -> None:

@@ -19,3 +19,9 @@ def test_the_steady_clock_never_goes_back() -> None:
     """Moments come in their order."""
     moments = [clock.now().steady for _ in range(1_000)]
     assert moments == sorted(moments)
+
+
+def test_microseconds_are_of_the_same_clock() -> None:
+    """What is measured in them can be set beside the milliseconds."""
+    before = clock.now().steady
+    assert before <= clock.steady_us() // 1_000 <= before + 5_000

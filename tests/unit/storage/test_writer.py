@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from itertools import count
 from queue import SimpleQueue
 
 import pytest
@@ -44,12 +45,22 @@ class Recorder:
         """Part of the seam."""
 
 
+ticks = count(0, 7).__next__
+"""A clock that goes on by 7 µs each time it is asked."""
+
+
 class Told:
     """What the writer reported."""
 
     def __init__(self) -> None:
         self.done: SimpleQueue[int] = SimpleQueue()
+        self.took: SimpleQueue[int] = SimpleQueue()
         self.failed: SimpleQueue[BaseException] = SimpleQueue()
+
+    def safe(self, number: int, took_us: int) -> None:
+        """A group is."""
+        self.took.put(took_us)
+        self.done.put(number)
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ def told() -> Told:
 
 def test_groups_are_committed_in_order_and_told(storage: Recorder, told: Told) -> None:
     """Each group is written, then confirmed; stop waits for all that was submitted."""
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     for number in (1, 2, 3):
         writer.submit(number, b"blob")
     writer.stop()
@@ -75,9 +86,18 @@ def test_groups_are_committed_in_order_and_told(storage: Recorder, told: Told) -
     assert told.failed.empty()
 
 
+def test_commits_are_timed(storage: Recorder, told: Told) -> None:
+    """Each is told with the time between the clock before it and the clock after it."""
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    writer.submit(1, b"a")
+    writer.submit(2, b"b")
+    writer.stop()
+    assert [told.took.get_nowait() for _ in range(2)] == [7, 7]
+
+
 def test_a_slice_is_offered_after_each_commit(storage: Recorder, told: Told) -> None:
     """Under constant load storage is asked too, so that its bounds can hold."""
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     writer.submit(1, b"a")
     offered = threading.Event()
     storage.on_tidy = lambda idle: bool(offered.set())
@@ -99,7 +119,7 @@ def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: T
         return more
 
     storage.on_tidy = tidy
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     assert finished.wait(WAIT_S)
     writer.stop()
     assert storage.calls == ["tidy idle"] * 3
@@ -107,7 +127,7 @@ def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: T
 
 def test_a_waiting_group_goes_before_the_next_slice(storage: Recorder, told: Told) -> None:
     """Upkeep that would go on for ever lets a group through after the slice that is running."""
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
 
     def tidy(idle: bool) -> bool:
         if len(storage.calls) == 3:
@@ -130,7 +150,7 @@ def test_stop_does_no_more_upkeep(storage: Recorder, told: Told, monkeypatch: py
         go_on.wait(WAIT_S)
 
     storage.on_commit = commit
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     writer.submit(1, b"a")
     writer.submit(2, b"b")
     assert committing.wait(WAIT_S)
@@ -151,7 +171,7 @@ def test_a_failed_commit_ends_everything(storage: Recorder, told: Told) -> None:
             raise StorageError("the disk is gone")
 
     storage.on_commit = commit
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     for number in (1, 2, 3):
         writer.submit(number, b"x")
     assert str(told.failed.get(timeout=WAIT_S)) == "the disk is gone"
@@ -173,7 +193,7 @@ def test_failed_upkeep_ends_everything(storage: Recorder, told: Told, idle: bool
         return False
 
     storage.on_tidy = tidy
-    writer = Writer(storage, told.done.put, told.failed.put)
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
     if not idle:
         writer.submit(1, b"x")
     assert isinstance(told.failed.get(timeout=WAIT_S), StorageError)
@@ -185,10 +205,10 @@ def test_failed_upkeep_ends_everything(storage: Recorder, told: Told, idle: bool
 def test_a_failure_to_tell_is_a_failure(storage: Recorder, told: Told) -> None:
     """A confirmation that reaches nobody ends the writer as well."""
 
-    def done(number: int) -> None:
+    def done(number: int, took_us: int) -> None:
         raise RuntimeError("the loop is closed")
 
-    writer = Writer(storage, done, told.failed.put)
+    writer = Writer(storage, done, told.failed.put, ticks)
     writer.submit(1, b"x")
     assert str(told.failed.get(timeout=WAIT_S)) == "the loop is closed"
     writer.stop()
