@@ -28,7 +28,7 @@ class Server:
     Attributes:
         durability: memory, relaxed or full.
         folder: data and socket.
-        port: of its TCP door, once it is started.
+        port, http_port: of its doors, once it is started.
 
     Args:
         pinned: it gets the first core to itself; else those of the process that starts it.
@@ -38,7 +38,7 @@ class Server:
         self.durability = durability
         self._pinned = pinned
         self.folder = Path(tempfile.mkdtemp(prefix="flashq-bench-"))
-        self.port = 0
+        self.port = self.http_port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -77,11 +77,11 @@ class Server:
         if self._pinned:
             pin_server(self._process.pid)
         said = self._first_line()
-        ready = re.search(rb"ready on [\d.]+:(\d+)", said)
+        ready = re.search(rb"ready on [\d.]+:(\d+), http on http://[\d.]+:(\d+)", said)
         if ready is None:
             log_text = (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
             raise RuntimeError(f"the server did not start: {said!r} {log_text[-2_000:]}")
-        self.port = int(ready[1])
+        self.port, self.http_port = int(ready[1]), int(ready[2])
 
     def ask(self, line: bytes) -> bytes:
         """One command on a connection of its own; the answer's line."""

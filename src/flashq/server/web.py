@@ -9,11 +9,12 @@ import asyncio
 import logging
 from asyncio import BaseTransport, TimerHandle, Transport
 from collections.abc import Callable
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 HEAD_BYTES: Final = 64 * 1024
@@ -77,11 +78,37 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+        self.scope["state"]["whole"] = partial(send_whole, self.cycle)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
+    """Send an answer that is there as a whole in one write, where two messages would be two system calls.
+
+    Args:
+        cycle: of the request.
+        head: status line and headers, without the body's length and without the empty line.
+        body: the body.
+
+    Returns:
+        False if the answer has to go the ordinary way.
+    """
+    if cycle.response_started or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    if not cycle.disconnected:
+        end = b"\r\n\r\n" if cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        cycle.transport.writelines((head, b"content-length: %d" % len(body), end, body))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+    return True
 
 
 class Web:

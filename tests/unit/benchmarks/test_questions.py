@@ -1,7 +1,7 @@
 """Every benchmark runs, in a size that proves only that; and the arithmetic of those that have some."""
 
 import pytest
-from benchmarks import hot_path, latency, memory, recovery, scaling, throughput, worker
+from benchmarks import hot_path, http, latency, memory, recovery, scaling, throughput, worker
 from benchmarks.hot_path import count_calls
 from benchmarks.latency import Timetable, percentile
 from benchmarks.report import TINY, Question
@@ -20,6 +20,7 @@ from benchmarks.report import TINY, Question
         recovery.run,
         scaling.run,
         worker.run,
+        http.steady,
     ],
     ids=lambda question: f"{question.__module__}.{question.__name__}",
 )

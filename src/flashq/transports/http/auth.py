@@ -6,6 +6,7 @@ over the loopback interface answers only to names of that interface: another nam
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -78,9 +79,10 @@ class Gatekeeper:
         """
         if ANY in self._hosts:
             return
-        host = headers.get(b"host", b"").decode("latin-1")
-        if host and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            raise Forbidden(f"Forbidden: this server is not {host[:100]!r}; ALLOWED_HOSTS names what it may be called")
+        host = headers.get(b"host", b"")
+        if host and _name_of(host) not in self._hosts:
+            shown = host[:100].decode("latin-1")
+            raise Forbidden(f"Forbidden: this server is not {shown!r}; ALLOWED_HOSTS names what it may be called")
 
     def check_site(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse what a browser was talked into by another site's page.
@@ -95,9 +97,18 @@ class Gatekeeper:
             name = origin.decode("latin-1")
             if ANY in self._origins or name in self._origins:
                 return
-            foreign = urlsplit(name).netloc.encode() != headers.get(b"host")
+            foreign = name.partition("://")[2].encode("latin-1") != headers.get(b"host")
         if foreign:
             raise Forbidden("Forbidden: a page of another site asked for this; CORS_ALLOW_ORIGIN names those that may")
+
+
+@lru_cache(maxsize=64)
+def _name_of(host: bytes) -> str:
+    """A host without its port; remembered, as all requests of a client ask for the same."""
+    try:
+        return urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+    except ValueError:  # brackets around what is no address
+        return ""
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> str:

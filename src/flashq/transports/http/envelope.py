@@ -25,6 +25,11 @@ SAFE: Final[Headers] = [
 JSON: Final[Headers] = [(b"content-type", b"application/json"), *SAFE]
 
 
+def head_of(headers: Headers) -> bytes:
+    """The head of a good answer with these headers as it is sent, up to those that differ from answer to answer."""
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
 def success(data: bytes, more: bytes = b"") -> bytes:
     """An envelope.
 

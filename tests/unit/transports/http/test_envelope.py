@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flashq.errors import BY_CODE, Duplicate, FlashQError, NotFound, Overloaded, Unauthorized
-from flashq.transports.http.envelope import RETRY_AFTER, not_found, refusal, success
+from flashq.transports.http.envelope import RETRY_AFTER, head_of, not_found, refusal, success
 
 
 @pytest.mark.parametrize("error", BY_CODE.values())
@@ -33,3 +33,8 @@ def test_success_and_nothing_there() -> None:
     """Further members stand beside the data; a path is not repeated at any length."""
     assert json.loads(success(b"[1]", b',"id":2')) == {"ok": True, "data": [1], "id": 2}
     assert len(str(not_found("/" * 10_000))) < 300
+
+
+def test_a_head_is_what_is_sent() -> None:
+    """Everything up to the headers that differ, each with its end."""
+    assert head_of([(b"a", b"b"), (b"c", b"d")]) == b"HTTP/1.1 200 OK\r\na: b\r\nc: d\r\n"
