@@ -21,6 +21,7 @@ WORDS: Final = (
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\bAsync(FlashQ|Batch|Subscription)\b", r"\1"),
+    (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncConnection\b", "SyncConnection"),
     (r"\basync_connection\b", "sync_connection"),
     (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),

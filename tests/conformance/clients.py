@@ -287,6 +287,22 @@ async def progress(client: Any, queue: str) -> None:
 
 
 @case
+async def jobs_are_listed_by_pages(client: Any, queue: str) -> None:
+    """A page at a time, or all of them one by one; each with its state, newest first."""
+    ids = await client.push_batch(queue, range(5))
+    await client.fail(await pulled(client, queue), "no", dead=True)
+    page = await client.jobs(queue, limit=2)
+    assert [(job.id, job.data, job.state) for job in page.jobs] == [(ids[4], 4, "waiting"), (ids[3], 3, "waiting")]
+    page = await client.jobs(queue, limit=10, cursor=page.next)
+    assert ([job.id for job in page.jobs], page.next) == (ids[2::-1], None)
+    assert [job.id async for job in client.all_jobs(queue, "waiting")] == ids[:0:-1]
+    assert [job.id async for job in client.all_jobs(queue, limit=3)] == ids[:1:-1]
+    assert [(job.id, job.progress_msg) async for job in client.all_jobs(queue, "failed")] == [(ids[0], "no")]
+    with pytest.raises(BadRequest):
+        await client.jobs(queue, cursor="nonsense!")
+
+
+@case
 async def failing_in_ones_own_way(client: Any, queue: str) -> None:
     """A failure says when the job is tried again, or that it never is."""
     id = await client.push(queue, 1, backoff=60_000)

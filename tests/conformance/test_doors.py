@@ -676,6 +676,44 @@ def test_unknown_jobs_are_null(client: LineClient) -> None:
     assert client.ok("GETJOBBYCUSTOMID", job_id="nobody") == {"job": None, "state": "unknown"}
 
 
+def test_jobs_are_listed(door: Door, client: LineClient) -> None:
+    """By queue and state, newest first, each as GETJOB has it with its state; pages follow each other to their end."""
+    queue = door.queue
+    delayed = client.ok("PUSH", queue=queue, data={"a": 1}, delay=DAY_MS, tags=["t"])["id"]
+    failed = dead(client, queue)
+    running, token = active(client, queue)
+    done, done_token = active(client, queue)
+    client.ok("ACK", id=done, token=done_token)
+    waiting = client.ok("PUSH", queue=queue, data=0)["id"]
+    child = client.ok("PUSH", queue=queue, data=0, depends_on=[waiting])["id"]
+    states = {
+        child: "waiting-children", waiting: "waiting", done: "completed", running: "active", failed: "failed",
+        delayed: "delayed",
+    }  # fmt: skip
+    assert client.ok("LISTJOBS", queue=queue) == {
+        "jobs": [{**client.ok("GETJOB", id=id)["job"], "state": state} for id, state in states.items()],
+        "next": None,
+    }
+    for id, state in states.items():
+        assert [job["id"] for job in client.ok("LISTJOBS", queue=queue, state=state)["jobs"]] == [id]
+    found: list[int] = []
+    cursor = None
+    while not found or cursor is not None:
+        page = client.ok("LISTJOBS", queue=queue, limit=2, cursor=cursor)
+        found += [job["id"] for job in page["jobs"]]
+        cursor = page["next"]
+    assert found == list(states)
+    client.ok("ACK", id=running, token=token)
+
+
+def test_listing_refuses_what_cannot_be(client: LineClient) -> None:
+    """Cursors that no page gave, and queues that cannot be."""
+    assert client.refused("LISTJOBS", cursor="?") == (
+        "bad_request", "Invalid: not a cursor of LISTJOBS - at `$.cursor`",
+    )  # fmt: skip
+    assert client.refused("LISTJOBS", queue="a b") == ("bad_request", BAD_NAME)
+
+
 def test_progress(door: Door, client: LineClient) -> None:
     """Percent and message, for running and for finished jobs; more than all is all."""
     id, token = active(client, door.queue)
@@ -1347,6 +1385,9 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("GETJOBBYCUSTOMID", wrong({"job_id": "x"}, "job_id", TEXTS_WRONG)),
     ("DLQ", [{"queue": "q", "count": v} for v in (1.0, "1", -1, 2**32)]),
     ("RETRYDLQ", [{"queue": "q", "id": v} for v in (1.0, "1", -1)]),
+    ("LISTJOBS", [{"limit": v} for v in (0, -1, 1.0, "1", None, 2**32)]),
+    ("LISTJOBS", [{"state": v} for v in (1, "", "gone", ["failed"])]),
+    ("LISTJOBS", [{"cursor": v} for v in (1, "", "0", "x", "f" * 15)]),
     ("SUBSCRIBE", [{"queue": "q", "events": v} for v in ("pushed", [1], None, {})]),
     ("CRON", wrong({"name": "n", "queue": "q", "schedule": "* * * * *"}, "schedule", TEXTS_WRONG)),
     ("CRON", wrong({"name": "n", "queue": "q", "schedule": "* * * * *"}, "name", [*TEXTS_WRONG, "", "n" * 257])),

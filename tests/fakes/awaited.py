@@ -5,10 +5,20 @@ keep the test from doing what it waits for.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from flashq.client import Batch, FlashQ, Subscription
+
+T = TypeVar("T")
+
+
+async def _each(things: Iterator[T]) -> AsyncIterator[T]:
+    """What a blocking iterator gives, each thing fetched in a thread."""
+    end = object()
+    while (thing := await asyncio.to_thread(next, things, end)) is not end:
+        yield thing  # type: ignore[misc]  # it is not the end
 
 
 class Awaited:
@@ -21,6 +31,8 @@ class Awaited:
         attribute = getattr(self.plain, name)
         if name in {"with_options", "subscribe", "pipeline"}:
             return lambda *args, **kwargs: Awaited(attribute(*args, **kwargs))
+        if name == "all_jobs":
+            return lambda *args, **kwargs: _each(attribute(*args, **kwargs))
         if isinstance(self.plain, Batch) or not callable(attribute):
             return attribute
 

@@ -325,6 +325,20 @@ def test_a_full_disk(url: str, unbuffered: str) -> None:
 # --- jobs ---
 
 
+def test_jobs_list(said: Said, told: Told, client: FlashQ, queue: str) -> None:
+    """A table newest first for people, the jobs for programs; by queue and state, as many as asked for, or all."""
+    ids = client.push_batch(queue, range(5))
+    client.fail(client.pull(queue).id, "no \x1b[31m route", dead=True)  # type: ignore[union-attr]
+    lines = said("jobs", "list", "--queue", queue).splitlines()
+    assert lines[0].split() == ["id", "queue", "state", "priority", "attempts", "created", "message", "data"]
+    assert [line.split()[0] for line in lines[1:]] == [str(id) for id in reversed(ids)]
+    (dead,) = said("jobs", "list", "--queue", queue, "--state", "failed").splitlines()[1:]
+    assert "no \\x1b[31m route" in dead
+    assert [job["id"] for job in told("jobs", "list", "--queue", queue, "--limit", 2)] == ids[:2:-1]
+    assert len(told("jobs", "list", "--queue", queue, "--limit", 1, "--all")) == 5
+    assert said("jobs", "list", "--queue", queue, "--state", "delayed") == "no such jobs\n"
+
+
 def test_jobs_get(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     """Everything about a job: aligned for people, the wire's members for programs."""
     id = client.push(queue, {"a": 1}, tags=["x"], timeout=1_500)

@@ -196,6 +196,18 @@ def test_the_server_speaks_of_itself(web: HttpClient, server: ServerProcess, que
     assert (node["node_id"], node["is_leader"]) == ("standalone", True)
 
 
+def test_jobs_are_listed(web: HttpClient, queue: str) -> None:
+    """By queue and state, newest first, a page at a time; what cannot be asked is refused."""
+    ids = web.data("POST", f"/queues/{queue}/jobs/batch", {"jobs": [{"data": n} for n in range(5)]})["ids"]
+    page = web.data("GET", f"/jobs?queue={queue}&state=waiting&limit=3")
+    assert [(job["id"], job["state"]) for job in page["jobs"]] == [(id, "waiting") for id in reversed(ids[2:])]
+    rest = web.data("GET", f"/jobs?queue={queue}&state=waiting&limit=3&cursor={page['next']}")
+    assert ([job["data"] for job in rest["jobs"]], rest["next"]) == ([1, 0], None)
+    assert web.data("GET", f"/jobs?queue={queue}&state=failed") == {"jobs": [], "next": None}
+    for wrong in ("limit=0", "limit=x", "state=gone", "cursor=x", "queue="):
+        assert web.refused("GET", f"/jobs?{wrong}")[:2] == (400, "bad_request")
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_health(web: HttpClient, path: str) -> None:
     """What load balancers ask."""

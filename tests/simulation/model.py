@@ -26,6 +26,7 @@ from copy import copy
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, Struct
+from msgspec.structs import astuple
 
 from flashq.model import (
     CronView,
@@ -541,6 +542,18 @@ class Model:
         q = self.queues.get(r.queue)
         count = 100 if r.count is None else r.count
         return replies.Jobs(jobs=[view(self.jobs[id]) for id in q.dead[:count]] if q else [])
+
+    def _list_jobs(self, r: requests.ListJobs, *_: Any) -> replies.Reply:
+        if r.queue is not None:
+            _check_name(r.queue)
+        below = self.next_id if r.cursor is None else int(r.cursor, 16)
+        jobs = [
+            job
+            for id, job in sorted(self.jobs.items(), reverse=True)
+            if id < below and r.queue in (None, job.queue) and r.state in (None, job.state)
+        ]
+        page = [replies.ListedJob(*astuple(view(job)), state=job.state) for job in jobs[: r.limit]]
+        return replies.ListedJobs(jobs=page, next=f"{page[-1].id:x}" if len(jobs) > r.limit else None)
 
     def _retry_dead(self, r: requests.RetryDeadLetters, _: Any, __: Any, now: Instant, ___: Any) -> replies.Reply:
         _check_name(r.queue)
@@ -1565,6 +1578,7 @@ _RUN: Final[dict[type, Any]] = {
     requests.Cancel: Model._cancel,
     requests.Progress: Model._progress,
     requests.Heartbeat: Model._heartbeat,
+    requests.ListJobs: Model._list_jobs,
     requests.DeadLetters: Model._dead_letters,
     requests.RetryDeadLetters: Model._retry_dead,
     requests.PurgeDeadLetters: Model._purge_dead,

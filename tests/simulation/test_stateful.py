@@ -196,7 +196,7 @@ class Story(RuleBasedStateMachine):
         """Everything that can be asked about a job, and about all."""
         for kind in (r.GetJob, r.GetState, r.GetResult, r.GetProgress):
             self._call(kind(id=id))
-        for request in (r.StatsRequest(), r.ListQueues(), r.MetricsRequest(), r.CronList(), r.Workers()):
+        for request in (r.StatsRequest(), r.ListQueues(), r.MetricsRequest(), r.CronList(), r.Workers(), r.ListJobs()):
             self._call(request)
 
     @rule(which=st.booleans(), topic=st.sampled_from(("*", "emails")))

@@ -33,6 +33,8 @@ _BESIDES: Final[dict[Any, dict[str, Any]]] = {
 
 _EVENT_TYPES: Final[tuple[list[str], ...]] = ([], ["completed"], ["pushed", "failed", "timeout"])
 
+_STATES: Final = (None, "waiting", "delayed", "active", "completed", "failed", "waiting-children")
+
 _PATIENCE_MS: Final = 24 * 3600 * 1_000
 _ROUNDS: Final = 400
 """How long the end of a run may take until everything has drained: more than every delay, lease and retry together."""
@@ -400,8 +402,18 @@ class Workload:
             self._call(kind(id=self._id()))
 
     def _lists(self) -> None:
-        kinds = (r.StatsRequest, r.MetricsRequest, r.ListQueues, r.CronList, r.Workers)
-        self._call(self._one_of(kinds)())
+        kind = self._one_of((r.StatsRequest, r.MetricsRequest, r.ListQueues, r.CronList, r.Workers, r.ListJobs))
+        if kind is r.ListJobs:
+            self._list_jobs()
+        else:
+            self._call(kind())
+
+    def _list_jobs(self) -> None:
+        """A page, and mostly the one behind it."""
+        queue, state, limit = self._one_of((None, self._queue())), self._one_of(_STATES), self._one_of((1, 7, 100))
+        page = self._call(r.ListJobs(queue=queue, state=state, limit=limit))
+        if isinstance(page, replies.ListedJobs) and page.next is not None:
+            self._call(r.ListJobs(queue=queue, state=state, limit=limit, cursor=page.next))
 
     def _ping(self) -> None:
         self._call(r.Ping())

@@ -110,11 +110,11 @@ def runs(block: Block) -> bool:
 
 
 class Stage:
-    """Where one page is played: a folder, a server's port, an interpreter, and what was left running."""
+    """Where one page is played: a folder, a server's ports, an interpreter, and what was left running."""
 
-    def __init__(self, folder: Path, port: int, page: str) -> None:
+    def __init__(self, folder: Path, port: int, page: str, http_port: int = 0) -> None:
         self._folder = folder
-        self._port = str(port)
+        self._ports = {"6789": str(port), "6790": str(http_port)}
         self._page = page
         self._staying: list[subprocess.Popen[bytes]] = []
         self._interpreter: _Interpreter | None = None
@@ -151,7 +151,7 @@ class Stage:
                 printed = self._play(block)
 
     def _play(self, block: Block) -> str:
-        body = block.body.replace("6789", self._port)
+        body = re.sub("6789|6790", lambda found: self._ports[found[0]], block.body)
         if block.name:
             path = self._folder / block.name
             path.parent.mkdir(parents=True, exist_ok=True)

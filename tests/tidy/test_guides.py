@@ -3,7 +3,8 @@
 The rules for a page, in the order in which its blocks stand:
 
 - All happens in one empty folder, against one server that remembers nothing. ``FLASHQ_URL`` names it, and wherever a
-  block says 6789, its port stands instead; so ``FlashQ()`` and ``flashq://localhost:6789`` both reach it.
+  block says 6789, its port stands instead; so ``FlashQ()`` and ``flashq://localhost:6789`` both reach it. In place of
+  6790 stands the port of its HTTP door.
 - A block whose first line is a comment with a file's name (``# tasks.py``, ``# pyproject.toml``) is written to that
   file, whatever its language. A file ``test_*.py`` is then run by pytest (asyncio's mode is auto) and must pass; any
   other ``.py`` must compile and is run by whoever imports it.
@@ -36,7 +37,7 @@ def _play(text: str, folder: Path, page: str = "page.md") -> None:
     with ServerProcess(folder / "server", url=MEMORY) as server:
         played = folder / "played"
         played.mkdir()
-        with Stage(played, server.port, page) as stage:
+        with Stage(played, server.port, page, server.http_port) as stage:
             stage.play(blocks(text))
 
 

@@ -1,19 +1,33 @@
 """``flashq pull`` and ``flashq jobs ...``: take jobs, look at them, and end them by hand."""
 
-from typing import Final
+from typing import Final, cast
 
 import click
 from msgspec import Raw
 
 from flashq.cli.payloads import Json
 from flashq.cli.reach import Nothing, Noun, Verb, Wishes
-from flashq.cli.show import NO_VALUE, Show, duration, moment
+from flashq.cli.show import NO_VALUE, Column, Show, duration, moment
 from flashq.client import FlashQ, JobRecord
 from flashq.errors import NotActive, NotFound
 from flashq.protocol.limits import MAX_BATCH, MAX_DURATION_MS, MAX_ID
+from flashq.protocol.requests import ListedState
 
 ID: Final = click.IntRange(1, MAX_ID)
 _MS: Final = click.IntRange(0, MAX_DURATION_MS)
+
+_STATES: Final = ("waiting", "delayed", "active", "completed", "failed", "waiting-children")
+
+_COLUMNS: Final[tuple[Column, ...]] = (
+    ("id", lambda job: job.id),
+    ("queue", lambda job: job.queue),
+    ("state", lambda job: job.state),
+    ("priority", lambda job: job.priority),
+    ("attempts", lambda job: job.attempts),
+    ("created", lambda job: moment(job.created_at)),
+    ("message", lambda job: job.progress_msg),
+    ("data", lambda job: job.payload),
+)
 
 _attempt = click.option(
     "--attempt", metavar="TOKEN", help="The token that came with the pull; without it the live attempt is meant."
@@ -120,7 +134,8 @@ def jobs() -> None:
     r"""Look at jobs, and end them by hand.
 
     \b
-    Example:
+    Examples:
+      flashq jobs list --state failed
       flashq jobs get 17
     """
 
@@ -144,6 +159,25 @@ def get(wishes: Wishes, id: int | None, custom_id: str | None) -> None:
     if job is None:
         raise NotFound(f"Job {id or custom_id} not found")
     wishes.show.facts(job, {"id": job.id, "state": job.state, **_facts(job)})
+
+
+@jobs.command("list")
+@click.option("--queue", help="Of this queue only.")
+@click.option("--state", type=click.Choice(_STATES), help="In this state only.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("--all", "everything", is_flag=True, help="However many there are.")
+@click.pass_obj
+def list_(wishes: Wishes, queue: str | None, state: str | None, limit: int, *, everything: bool) -> None:
+    r"""Jobs that live or are remembered, newest first.
+
+    \b
+    Examples:
+      flashq jobs list --queue emails --state failed
+      flashq jobs list --all --json | jq '.[].id'
+    """
+    with wishes.client() as q:
+        found = list(q.all_jobs(queue, cast("ListedState | None", state), None if everything else limit))
+    wishes.show.listing(found, _COLUMNS, "no such jobs")
 
 
 @jobs.command("state")

@@ -7,7 +7,7 @@ errors and the words of `flashq.model` with the server and knows nothing else of
 from flashq.client.async_client import AsyncBatch, AsyncFlashQ, AsyncSubscription
 from flashq.client.encoding import FlowJob, JobSpec
 from flashq.client.pipeline import Unreachable
-from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, Pending, PushedIds
+from flashq.client.results import AckedBatch, Cron, Ending, Event, JobPage, JobProgress, JobRecord, Pending, PushedIds
 from flashq.client.sync_client import Batch, FlashQ, Subscription
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "FlashQ",
     "FlowJob",
+    "JobPage",
     "JobProgress",
     "JobRecord",
     "JobSpec",

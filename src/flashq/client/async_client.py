@@ -7,7 +7,7 @@ the client's own carry their unit in the name (``call_timeout_ms``).
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import count as counting
 from types import TracebackType
@@ -22,10 +22,21 @@ from flashq.client.batch import Collected
 from flashq.client.calls import Call
 from flashq.client.encoding import FlowJob, encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
-from flashq.client.results import AckedBatch, Cron, Ending, Event, JobProgress, JobRecord, PushedIds, read_event
+from flashq.client.results import (
+    AckedBatch,
+    Cron,
+    Ending,
+    Event,
+    JobPage,
+    JobProgress,
+    JobRecord,
+    PushedIds,
+    read_event,
+)
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
-from flashq.protocol.requests import Request
+from flashq.protocol.limits import MAX_ID, MAX_LISTED
+from flashq.protocol.requests import ListedState, Request
 
 __all__ = ["AsyncBatch", "AsyncFlashQ", "AsyncSubscription"]
 
@@ -456,6 +467,48 @@ class AsyncFlashQ:
     async def state(self, job: JobRecord | int) -> str:
         """One of waiting, delayed, active, completed, failed, waiting-children, unknown."""
         return await self._do(calls.state(job))
+
+    async def jobs(
+        self, queue: str | None = None, state: ListedState | None = None, limit: int = 100, cursor: str | None = None
+    ) -> JobPage:
+        """Some of the jobs that live or are remembered, newest first, each with its ``state``.
+
+        Args:
+            queue: of this queue only; None: of all.
+            state: waiting, delayed, active, completed, failed or waiting-children; None: whichever.
+            limit: at most so many; more than 1,000 is taken as that.
+            cursor: the ``next`` of the page before; None: from the newest.
+
+        Returns:
+            The page. It may hold fewer jobs than asked for although there are more: ``next`` says whether there are.
+
+        Raises:
+            BadRequest: there is no such state or cursor.
+        """
+        return await self._do(calls.jobs(queue, state, limit, cursor))
+
+    async def all_jobs(
+        self, queue: str | None = None, state: ListedState | None = None, limit: int | None = None
+    ) -> AsyncIterator[JobRecord]:
+        """Every job that `jobs` would list, or the newest ``limit`` of them, fetched by pages.
+
+        ::
+
+            async for job in q.all_jobs("emails", "failed"):
+                print(job.id, job.progress_msg)
+
+        What comes, goes or changes its state meanwhile may be listed or not; everything else is listed exactly once.
+        """
+        cursor: str | None = None
+        left = MAX_ID if limit is None else limit
+        while True:
+            page = await self.jobs(queue, state, min(left, MAX_LISTED), cursor)
+            for job in page.jobs:
+                left -= 1
+                yield job
+            if not left or page.next is None:
+                return
+            cursor = page.next
 
     async def get_progress(self, job: JobRecord | int) -> JobProgress:
         """How far the job is.

@@ -18,7 +18,7 @@ from msgspec import DecodeError, Raw, Struct, json, structs
 from flashq import model
 from flashq.client import encoding
 from flashq.client.encoding import JobSpec
-from flashq.client.results import AckedBatch, Cron, Ending, JobProgress, JobRecord, PushedIds
+from flashq.client.results import AckedBatch, Cron, Ending, JobPage, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
 from flashq.protocol import replies, requests
@@ -165,6 +165,7 @@ _read_ended = _reader(_Ended, lambda reply: reply.ended)
 _read_ending = _reader(Ending, lambda ending: ending)
 _read_state = _reader(replies.StateOf, lambda reply: reply.state)
 _read_progress = _reader(_ProgressOf, lambda reply: reply.progress)
+_read_page = _reader(JobPage, lambda page: page)
 _read_dead = _reader(_PulledBatch, _dead)
 _read_purged = _reader(replies.Purged, lambda reply: reply.count)
 _read_stats = _reader(Stats, lambda stats: stats)
@@ -383,6 +384,13 @@ def job_by_custom_id(job_id: str) -> Call[JobRecord | None]:
 def state(job: JobRecord | int) -> Call[str]:
     """GETSTATE: waiting, delayed, active, completed, failed, waiting-children or unknown."""
     return Call(requests.GetState(id=_id_of(job)), _read_state, True)
+
+
+def jobs(
+    queue: str | None = None, state: requests.ListedState | None = None, limit: int = 100, cursor: str | None = None
+) -> Call[JobPage]:
+    """LISTJOBS: a page of jobs, newest first."""
+    return Call(encoding.ListJobs(queue=queue, state=state, limit=limit, cursor=cursor), _read_page, True)
 
 
 def get_progress(job: JobRecord | int) -> Call[JobProgress]:

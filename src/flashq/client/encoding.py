@@ -138,6 +138,10 @@ class Bye(requests.Bye, omit_defaults=True, kw_only=True, gc=False):
     """BYE."""
 
 
+class ListJobs(requests.ListJobs, omit_defaults=True, kw_only=True, gc=False):
+    """LISTJOBS."""
+
+
 class Progress(requests.Progress, omit_defaults=True, kw_only=True, gc=False):
     """PROGRESS."""
 

@@ -83,6 +83,18 @@ class JobRecord(Struct, dict=True):
         return json.decode(self.payload, type=into)
 
 
+class JobPage(Struct):
+    """Some jobs of a listing, newest first.
+
+    Attributes:
+        jobs: each with its ``state``. There may be fewer than were asked for, or none, and still be more behind them.
+        next: the ``cursor`` of the page behind this one; None: this is the last.
+    """
+
+    jobs: list[JobRecord]
+    next: str | None = None
+
+
 class Ending(Struct, dict=True):
     """How a job ended, or the state it is in.
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from flashq.commands import admin, cron, jobs, queues
+from flashq.commands import admin, browse, cron, jobs, queues
 from flashq.commands.session import Context, Session
 from flashq.engine.queue import Queue
 from flashq.errors import BadRequest, Forbidden, NotActive, NotFound
@@ -135,6 +135,13 @@ def _get_job_by_custom_id(
 
 def _get_state(context: Context, session: Session, request: requests.GetState, _: Instant) -> replies.StateOf | None:
     return replies.StateOf(id=request.id, state=_UNKNOWN) if _is_hidden(context, session, request.id) else None
+
+
+def _list_jobs(context: Context, session: Session, request: requests.ListJobs, _: Instant) -> replies.ListedJobs | None:
+    if request.queue is None:
+        return browse.list_among(context, set(_queues(context, session)), request)
+    _check_queue(session, request.queue)
+    return None
 
 
 def _list_queues(context: Context, session: Session, request: requests.ListQueues, now: Instant) -> replies.Queues:
@@ -260,6 +267,7 @@ RULES: Final[dict[type, Rule]] = {
     requests.GetJob: _get_job,
     requests.GetJobByCustomId: _get_job_by_custom_id,
     requests.GetState: _get_state,
+    requests.ListJobs: _list_jobs,
     requests.ListQueues: _list_queues,
     requests.Cron: _set_cron,
     requests.CronDelete: _delete_cron,

@@ -6,7 +6,7 @@ The one place that knows them all. Doors, documentation and tests read it; a com
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from flashq.commands import admin, cron, jobs, queues
+from flashq.commands import admin, browse, cron, jobs, queues
 from flashq.protocol import requests
 from flashq.security.identity import ADMIN, ROLES
 
@@ -44,6 +44,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.GetJobByCustomId, jobs.get_job_by_custom_id, "viewer"),
     (requests.GetState, jobs.get_state, "viewer"),
     (requests.GetProgress, jobs.get_progress, "viewer"),
+    (requests.ListJobs, browse.list_jobs, "viewer"),
     (requests.Cancel, jobs.cancel, "producer"),
     (requests.DeadLetters, queues.dead_letters, "viewer"),
     (requests.RetryDeadLetters, queues.retry_dead_letters, "operator"),

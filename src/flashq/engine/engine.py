@@ -19,6 +19,7 @@ from flashq.engine.histogram import JOB_TIMES_MS, Histogram
 from flashq.engine.intake import Intake
 from flashq.engine.jobs import Jobs
 from flashq.engine.leases import Worker
+from flashq.engine.listing import Listing
 from flashq.engine.lookup import Lookup
 from flashq.engine.parking import Parking
 from flashq.engine.queue import Queues
@@ -90,6 +91,7 @@ class Engine:
             self.intake,
             self.settle,
         )
+        self.listing = Listing(jobs)
         self.lookup = Lookup(jobs, queues, self.finished, self.rates, self.crons, self.workers)
 
     def tick(self, now: Instant) -> int | None:

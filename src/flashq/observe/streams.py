@@ -144,7 +144,8 @@ class Stream:
     @property
     def position(self) -> int | None:
         """The number of the event up to which the listener has been told everything; None when that is not so."""
-        return None if self._backlog or self._replayed is not None else self._streams.hub.position
+        pending = self._backlog or self._reset or self._replayed is not None
+        return None if pending else self._streams.hub.position
 
     def tick(self) -> None:
         """A second has passed."""
@@ -208,6 +209,7 @@ class Streams:
         self._open: dict[Stream, None] = {}
         self._call_later = call_later
         self._ticking = False
+        self._leaving = False
         self._forget_at = 0
 
     def __len__(self) -> int:
@@ -228,7 +230,8 @@ class Streams:
         self._forget_at = self.ticks + KEEP_SECONDS
 
     def end(self) -> None:
-        """The server leaves: end all of them."""
+        """The server leaves: end all of them, and the clock."""
+        self._leaving = True
         for stream in list(self._open):
             stream.end(Ending.GOING_AWAY)
 
@@ -236,7 +239,7 @@ class Streams:
         self.ticks += 1
         for stream in list(self._open):
             stream.tick()
-        if self._open or self.ticks < self._forget_at:
+        if self._open or (self.ticks < self._forget_at and not self._leaving):
             self._call_later(TICK_SECONDS, self._tick)
         else:
             self._ticking = False

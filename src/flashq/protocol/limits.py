@@ -15,11 +15,14 @@ MAX_RESULT_BYTES: Final = 256 * 1024
 """A job's result. Results of 5,000 jobs stay in memory: 1.25 GiB in the worst case, 64 MiB by the byte bound."""
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""Payloads in one answer: a PULLB, PULLANY or DLQ that would hold more holds fewer jobs, so that no client is sent a
-line that is longer than it may send itself, and none can make the server build a line of all its memory."""
+"""Payloads in one answer: a PULLB, PULLANY, DLQ or LISTJOBS that would hold more holds fewer jobs, so that no client is
+sent a line that is longer than it may send itself, and none can make the server build a line of all its memory."""
 
 MAX_BATCH: Final = 10_000
 """Jobs in one PUSHB and ids in one ACKB over lines: about 5 ms of the event loop."""
+
+MAX_LISTED: Final = 1_000
+"""Jobs in one LISTJOBS: as many as somebody scrolls through, and about 5 ms of the event loop."""
 
 MAX_DEPTH: Final = 1_000
 """Nesting of JSON. 128 is accepted everywhere; past this a reader with a small stack would fall over."""

@@ -128,6 +128,19 @@ class Jobs(Reply, kw_only=True, gc=False):
     jobs: list[JobView]
 
 
+class ListedJob(JobView, kw_only=True, gc=False):
+    """JOB and the state it is in."""
+
+    state: str
+
+
+class ListedJobs(Reply, kw_only=True, gc=False):
+    """LISTJOBS. ``next``: the cursor of the page behind this one, None when there is none."""
+
+    jobs: list[ListedJob]
+    next: str | None
+
+
 class StatsReply(Reply, kw_only=True, gc=False):
     """STATS."""
 

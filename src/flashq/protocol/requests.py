@@ -4,12 +4,15 @@ The ranges stand in the types, so a request that decodes is a request whose memb
 them in C while it reads. Names, defaults and which members may be null are those of the wire contract.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
 from flashq.protocol.limits import MAX_HOLDS, MAX_PULL_QUEUES, MAX_TAGS, MAX_WORKER_QUEUES
+
+ListedState = Literal["waiting", "delayed", "active", "completed", "failed", "waiting-children"]
+"""A state in which there may be jobs."""
 
 
 class Request(Struct, tag_field="cmd", kw_only=True, gc=False):
@@ -128,6 +131,22 @@ class GetState(Request, tag="GETSTATE", kw_only=True, gc=False):
     """A job's state."""
 
     id: JobId
+
+
+class ListJobs(Request, tag="LISTJOBS", kw_only=True, gc=False):
+    """Jobs, newest first, a page at a time.
+
+    Attributes:
+        queue: of this queue only.
+        state: in this state only.
+        limit: at most so many; more than `MAX_LISTED` is taken as that.
+        cursor: where the page before said that this one begins.
+    """
+
+    queue: str | None = None
+    state: ListedState | None = None
+    limit: Annotated[int, Meta(ge=1, le=2**32 - 1)] = 100
+    cursor: str | None = None
 
 
 class Cancel(Request, tag="CANCEL", kw_only=True, gc=False):
@@ -345,6 +364,7 @@ AnyRequest = (
     | GetJob
     | GetJobByCustomId
     | GetState
+    | ListJobs
     | Cancel
     | Progress
     | GetProgress

@@ -29,6 +29,7 @@ from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
 from flashq.errors import StorageError
 from flashq.model import Instant
+from flashq.observe.streams import Streams
 from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.server import clock
@@ -43,6 +44,7 @@ from flashq.transports.calls import Calls
 from flashq.transports.http.app import build
 from flashq.transports.http.auth import ANY, Gatekeeper, local_names
 from flashq.transports.http.endpoints import Door
+from flashq.transports.http.events import event_routes
 from flashq.transports.http.metrics import Page, Watching
 from flashq.transports.tcp import LineConnection
 
@@ -76,6 +78,7 @@ class Server:
         self._connections: set[LineConnection] = set()
         self._web: Web | None = None
         self._calls: Calls | None = None
+        self._streams: Streams | None = None
         self._stopping = asyncio.Event()
         self._started_ms = clock.now().steady
         self._max_connections = _connection_limit()
@@ -184,7 +187,13 @@ class Server:
         )
         door = Door(self._calls, gate)
         watching = Watching(door, Page(self._gauges.figures, clock.now), self._gauges.history)
-        application = build(door, storage=_kind(config), origins=config.cors_allow_origin, more=watching.routes())
+        self._streams = Streams(self._runtime.hub, asyncio.get_running_loop().call_later)
+        application = build(
+            door,
+            storage=_kind(config),
+            origins=config.cors_allow_origin,
+            more=[*watching.routes(), *event_routes(door, self._streams)],
+        )
         web = Web(application, self._room)
         await web.listen(config.host, config.http_port)
         return web
@@ -200,7 +209,7 @@ class Server:
         self._context.closing = True
         self._runtime.stop()
         if self._web is not None:
-            self._web.close()
+            await self._close_web(self._web)
         self._gauges.stop()
         for connection in list(self._connections):
             connection.drain()
@@ -215,6 +224,12 @@ class Server:
             connection.abort()
         if self._web is not None:
             self._web.abort()
+
+    async def _close_web(self, web: Web) -> None:
+        if self._streams is not None:
+            self._streams.end()
+            await asyncio.sleep(0)  # what they send now is the last of them
+        web.close()
 
     def _drained(self) -> bool:
         web = self._web

@@ -49,6 +49,7 @@ class HttpConnection(HttpToolsProtocol):
         if not self._web.room():
             self.transport.abort()
             return
+        self.app_state["transport"] = transport  # endpoints ask it whether anybody still listens
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,7 +70,6 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self.scope["state"]["transport"] = self.transport  # endpoints ask it whether anybody still listens
         self._head = True
 
     def on_headers_complete(self) -> None:
@@ -79,6 +79,11 @@ class HttpConnection(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
         self.scope["state"]["whole"] = partial(send_whole, self.cycle)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Somebody else goes on with the connection. Ends the cycle with the parser: the collector comes late."""
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # as connection_lost leaves it
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -136,6 +136,11 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.job(3), {"cmd": "GETJOB", "id": 3}),
     (calls.job_by_custom_id("c"), {"cmd": "GETJOBBYCUSTOMID", "job_id": "c"}),
     (calls.state(PULLED), {"cmd": "GETSTATE", "id": 3}),
+    (calls.jobs(), {"cmd": "LISTJOBS"}),
+    (
+        calls.jobs("q", "failed", 5, "c"),
+        {"cmd": "LISTJOBS", "queue": "q", "state": "failed", "limit": 5, "cursor": "c"},
+    ),
     (calls.get_progress(3), {"cmd": "GETPROGRESS", "id": 3}),
     (calls.dead_letters("q", 5), {"cmd": "DLQ", "queue": "q", "count": 5}),
     (calls.retry_dead_letters("q"), {"cmd": "RETRYDLQ", "queue": "q"}),
@@ -210,6 +215,8 @@ def test_answers() -> None:
     assert read(calls.result(1), id=1, result={"a": 1}) == {"a": 1}
     assert read(calls.result(1), id=1, result=None) is None
     assert read(calls.state(1), id=1, state="delayed") == "delayed"
+    page = read(calls.jobs(), jobs=[{"id": 3, "queue": "q", "data": 1, "state": "delayed"}], next=None)
+    assert ([(job.id, job.data, job.state) for job in page.jobs], page.next) == ([(3, 1, "delayed")], None)
     assert read(calls.get_progress(1), progress={"id": 1, "progress": 5, "message": None}).progress == 5
     assert read(calls.stats(), **STATS).waiting_children == 6
     assert read(calls.metrics(), metrics=METRICS).queues[0].name == "q"

@@ -152,6 +152,7 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "GETJOBBYCUSTOMID": [{"job_id": "foreign-id"}],
     "GETSTATE": by_id("GETSTATE"),
     "GETPROGRESS": by_id("GETPROGRESS"),
+    "LISTJOBS": [{}, Q, {"state": "waiting"}, {"state": "failed", "limit": 1}, {**Q, "state": "failed"}],
     "CANCEL": by_id("CANCEL"),
     "DLQ": [Q],
     "RETRYDLQ": [Q, {**Q, "id": "dead"}, {"queue": "own-queue", "id": "dead"}],
@@ -276,6 +277,17 @@ def test_own_things_work_as_ever(two: Two) -> None:
     assert two.ask("BEAT", worker="own-worker") == {}
     assert len(two.ask("PULLANY", queues=["own", "own-queue"], timeout=0)["jobs"]) == 1
     assert two.ask("WAITJOB", id=NEVER)["state"] == "unknown"
+
+
+def test_only_own_jobs_are_listed(two: Two) -> None:
+    """All of them, and by their states as well; the pages go on as ever."""
+    listed = two.ask("LISTJOBS")["jobs"]
+    assert [job["queue"] for job in listed] == ["own-queue"] * 6
+    assert {job["state"] for job in two.ask("LISTJOBS", state="failed")["jobs"]} == {"failed"}
+    page = two.ask("LISTJOBS", limit=4)
+    rest = two.ask("LISTJOBS", limit=4, cursor=page["next"])
+    assert page["jobs"] + rest["jobs"] == listed
+    assert rest["next"] is None
 
 
 def test_a_batch_of_acks_counts_the_own_ones(two: Two) -> None:

@@ -184,8 +184,9 @@ def test_where_a_listener_stands() -> None:
     assert listener.stream.position is None
     listener.heard()
     assert listener.stream.position == rig.hub.position
-    listener.stream.replay(1)
-    assert listener.stream.position is None
+    for number in (1, None):
+        listener.stream.replay(number)
+        assert listener.stream.position is None
 
 
 def test_one_that_reads_nothing_is_let_go() -> None:
@@ -234,6 +235,11 @@ def test_a_server_that_leaves_ends_all() -> None:
     assert listener.heard() == [1]
     assert other.stream.ending is Ending.UNSUPPORTED
     assert other.heard() == []
+    rig.streams.remove(listener.stream)
+    rig.streams.remove(other.stream)
+    rig.seconds(1)
+    assert not rig.due
+    assert not rig.watched
 
 
 def test_events_are_kept_a_minute_longer() -> None:

@@ -254,6 +254,11 @@ REPLIES: list[tuple[Any, bytes]] = [
     (replies.JobAndState(job=None, state="unknown"), b'{"ok":true,"job":null,"state":"unknown"}'),
     (replies.JobAndState(job=JOB, state="waiting"), b'{"ok":true,"job":' + JOB_BYTES + b',"state":"waiting"}'),
     (replies.StateOf(id=7, state="waiting-children"), b'{"ok":true,"id":7,"state":"waiting-children"}'),
+    (replies.ListedJobs(jobs=[], next="2f"), b'{"ok":true,"jobs":[],"next":"2f"}'),
+    (
+        replies.ListedJobs(jobs=[replies.ListedJob(*structs.astuple(JOB), state="waiting")], next=None),
+        b'{"ok":true,"jobs":[' + JOB_BYTES[:-1] + b',"state":"waiting"}],"next":null}',
+    ),
     (
         replies.ProgressOf(progress=replies.ProgressView(7, 40, None)),
         b'{"ok":true,"progress":{"id":7,"progress":40,"message":null}}',

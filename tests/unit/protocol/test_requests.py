@@ -47,6 +47,9 @@ FLOW = (
 JOBS = ([[], [{"data": 1}], [{"data": None, "priority": 3}]], [[{}], [{"data": 1, "priority": "x"}], [1], {}, 1])
 HOLDS = ([[], [[1, "t"]], [[MAX_ID, ""]] * 3], [0, "", {}, [1], [[1]], [["1", "t"]], [[1, None]], [[-1, "t"]]])
 
+COUNT = ([1, 1_000, 2**32 - 1], [0, -1, 2**32, 1.0, "1", True])
+LISTED = (["waiting", "delayed", "active", "completed", "failed", "waiting-children"], ["unknown", "", 1, ["failed"]])
+
 NULLS = "null too"
 """The contract says ``opt``: null is as good as absent."""
 
@@ -77,6 +80,10 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "GETJOB": ({"id": 1}, {"id": ID}),
     "GETJOBBYCUSTOMID": ({"job_id": "c"}, {"job_id": KEY}),
     "GETSTATE": ({"id": 1}, {"id": ID}),
+    "LISTJOBS": (
+        {},
+        {"queue": (*STR, NULLS), "state": (*LISTED, NULLS), "limit": COUNT, "cursor": (*STR, NULLS)},
+    ),
     "CANCEL": ({"id": 1}, {"id": ID}),
     "PROGRESS": (
         {"id": 1, "progress": 5},

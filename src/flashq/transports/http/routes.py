@@ -255,6 +255,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("DELETE", f"{_QUEUE}/rate-limit", requests.RateLimitClear, None, _null),
     Route("POST", f"{_QUEUE}/concurrency", requests.SetConcurrency, None, _null, body="members"),
     Route("DELETE", f"{_QUEUE}/concurrency", requests.ClearConcurrency, None, _null),
+    Route("GET", "/jobs", requests.ListJobs, replies.ListedJobs, _whole),
     Route("GET", _JOB, requests.GetJob, JobWithState, _job),
     Route("GET", f"{_JOB}/state", requests.GetState, str, _member("state")),
     Route("GET", f"{_JOB}/progress", requests.GetProgress, ProgressData, _progress),
