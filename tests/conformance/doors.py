@@ -1,20 +1,76 @@
 """Every door onto every kind of storage: whichever way a command comes in, the answer is the same.
 
-The servers are real processes. Both have a TCP door and a Unix door, so two servers make four ways in.
+The servers are real processes. Each has a TCP door, a Unix door and an HTTP door, so two servers make six ways in.
 """
 
 import contextlib
+import select
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from tests.fakes.server_process import MEMORY, LineClient, ServerProcess
+from tests.fakes.http_client import ANSWER_SECONDS, HttpClient
+from tests.fakes.server_process import MEMORY, Answer, LineClient, ServerProcess
 
-DOORS: Final = ("tcp-memory", "tcp-sqlite", "unix-memory", "unix-sqlite")
+LINES: Final = ("tcp-memory", "tcp-sqlite", "unix-memory", "unix-sqlite")
+HTTP: Final = ("http-memory", "http-sqlite")
+DOORS: Final = (*LINES, *HTTP)
 
 _numbers: Final = count(1)
+
+
+class HttpLines(LineClient):
+    """Commands over HTTP as if there were a connection: each line is a request of its own, answers come in the order
+    of the lines, but for those with a ``reqId``.
+
+    A request that waits keeps its connection, and the next line takes another one. What a connection remembers over
+    lines (who its worker is) a header says here.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[HttpClient] = []
+        self._asked: dict[HttpClient, bool] = {}  # whether it must keep its place
+        self._headers: dict[str, str] = {}
+
+    def send_raw(self, data: bytes) -> None:
+        """Send these lines."""
+        for text in data.removesuffix(b"\n").split(b"\n"):
+            client = self._idle.pop() if self._idle else HttpClient(self._port)
+            client.send("POST", "/commands", text, **self._headers)
+            self._asked[client] = b'"reqId"' not in text
+
+    def ask(self, cmd: str, **members: object) -> Answer:
+        """As over lines; a worker's name is kept."""
+        answer = super().ask(cmd, **members)
+        if answer["ok"] and cmd == "HELLO":
+            self._headers["FlashQ-Worker"] = str(members["worker"])
+        if answer["ok"] and cmd == "BYE":
+            self._headers.clear()
+        return answer
+
+    def receive_raw(self) -> bytes:
+        """The oldest answer that was not read yet; among those with a ``reqId`` the one that comes first."""
+        placed = [client for client, keeps_place in self._asked.items() if keeps_place]
+        may = [client for client in self._asked if client not in placed[1:]]
+        came = select.select([client.socket for client in may], [], [], ANSWER_SECONDS)[0]
+        client = next(client for client in may if client.socket in came)
+        del self._asked[client]
+        body = client.receive().body.removesuffix(b"\n")
+        self._idle.append(client)
+        assert b"\n" not in body
+        return body
+
+    def silent(self, seconds: float = 0.05) -> bool:
+        """Whether no answer has come, nor comes within ``seconds``."""
+        return not select.select([client.socket for client in self._asked], [], [], seconds)[0]
+
+    def close(self) -> None:
+        """Close all of them."""
+        for client in (*self._idle, *self._asked):
+            client.close()
 
 
 class Door:
@@ -26,7 +82,7 @@ class Door:
     """
 
     def __init__(self, server: ServerProcess, kind: str) -> None:
-        """Args: ``kind``: tcp or unix."""
+        """Args: ``kind``: tcp, unix or http."""
         self.server = server
         self.queue = self.name("queue")
         self._kind = kind
@@ -46,7 +102,11 @@ class Door:
 
     def client(self) -> LineClient:
         """A new connection; `close` closes it."""
-        client = self.server.client() if self._kind == "tcp" else self.server.unix_client()
+        client: LineClient
+        if self._kind == "http":
+            client = HttpLines(self.server.http_port)
+        else:
+            client = self.server.client() if self._kind == "tcp" else self.server.unix_client()
         self._clients.append(client)
         return client
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.conformance.doors import DOORS, Door, servers
+from tests.conformance.doors import DOORS, LINES, Door, servers
 from tests.fakes.server_process import Answer, LineClient, ServerProcess
 
 from flashq.commands.table import COMMANDS
@@ -43,6 +43,10 @@ def door(request: pytest.FixtureRequest, running: dict[str, ServerProcess]) -> I
 def client(door: Door) -> LineClient:
     """A connection."""
     return door.client()
+
+
+of_a_connection = pytest.mark.parametrize("door", LINES, indirect=True)
+"""What only a connection has, which over HTTP nobody has: events beside answers, and a pull that what follows ends."""
 
 
 def now_ms() -> int:
@@ -372,6 +376,7 @@ def test_pull_any_waits_in_all_queues_at_once(door: Door, client: LineClient) ->
     assert client.ok("STATS")["processing"] >= 2
 
 
+@of_a_connection
 def test_pull_any_is_ended_by_what_stands_behind_it(door: Door, client: LineClient) -> None:
     """Without reqId: further pulls wait behind it, any other command has it answered at once."""
     client.send("PULLANY", queues=[door.queue, door.name("queue")])
@@ -622,6 +627,7 @@ def test_waitjob_tells_the_end_when_it_comes(door: Door, client: LineClient) -> 
     assert waiting.receive() == {"ok": True, "reqId": str(first), **ended(first, "completed", [1])}
 
 
+@of_a_connection
 def test_waitjob_tells_the_state_when_its_time_is_over(door: Door, client: LineClient) -> None:
     """At once for 0 ms, later for more; and at once when anything stands behind it without reqId, a pull included."""
     id = client.ok("PUSH", queue=door.queue, data=1)["id"]
@@ -1140,6 +1146,7 @@ def events_of(client: LineClient, count: int) -> list[Answer]:
     return events
 
 
+@of_a_connection
 def test_events(door: Door, client: LineClient) -> None:
     """Everything that happens to the jobs of a queue is told, in order, with what belongs to it."""
     listener = door.client()
@@ -1169,6 +1176,7 @@ def test_events(door: Door, client: LineClient) -> None:
     ]
 
 
+@of_a_connection
 def test_timeouts_and_expiries_are_told(door: Door, client: LineClient) -> None:
     """What the clock does is told as well."""
     listener = door.client()
@@ -1183,6 +1191,7 @@ def test_timeouts_and_expiries_are_told(door: Door, client: LineClient) -> None:
     ]
 
 
+@of_a_connection
 def test_subscriptions_are_of_this_connection_and_these_types(door: Door, client: LineClient) -> None:
     """Each listener hears what it asked for, once, and nothing after it unsubscribed."""
     choosy, everywhere = door.client(), door.client()
@@ -1201,6 +1210,7 @@ def test_subscriptions_are_of_this_connection_and_these_types(door: Door, client
     assert choosy.ask("PING") == {"ok": True}
 
 
+@of_a_connection
 def test_unsubscribing_from_what_was_never_subscribed(door: Door, client: LineClient) -> None:
     """Nothing to stop is fine."""
     assert client.ask("UNSUBSCRIBE", queue=door.queue) == {"ok": True}
