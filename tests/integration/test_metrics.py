@@ -62,6 +62,17 @@ def test_counters_go_on_after_a_restart(tmp_path: Path) -> None:
     assert seen["flashq_queue_jobs", "q waiting"] == 6
 
 
+def test_it_is_not_for_everybody(tmp_path: Path) -> None:
+    """With tokens, one is needed; with it Prometheus gets in as any client does."""
+    with ServerProcess(tmp_path, url=MEMORY, environment={"AUTH_TOKENS": "a-token"}) as server:
+        with HttpClient(server.http_port) as anonymous:
+            for path in ("/metrics/prometheus", "/metrics/history"):
+                assert anonymous.refused("GET", path)[:2] == (401, "unauthorized")
+        with HttpClient(server.http_port, "a-token") as web:
+            assert look(web)["flashq_jobs_pushed_total", ""] == 0
+            assert web.data("GET", "/metrics/history") == []
+
+
 def test_ten_thousand_queues(tmp_path: Path) -> None:
     """The page stays bounded, everything is in it, and clients are answered while it is made."""
     with (

@@ -1,5 +1,6 @@
 """What Prometheus reads: the names of the contract, a format that nothing breaks, and a bound on the series."""
 
+import json
 import re
 from platform import python_version
 
@@ -166,6 +167,13 @@ def _shown() -> set[str]:
 def test_every_metric_is_documented() -> None:
     """docs/metrics.md says of each what it means, and of none that is not there."""
     assert _documented() == _shown()
+
+
+def test_the_dashboard_can_be_read() -> None:
+    """It is JSON, and each of its panels asks for something under a number of its own."""
+    panels = json.loads((ROOT / "docs" / "grafana.json").read_text())["panels"]
+    assert all(target["expr"] for panel in panels for target in panel["targets"])
+    assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 @pytest.mark.parametrize("file", ["grafana.json", "alerts.yaml"])
