@@ -1,6 +1,6 @@
 """Clients that mean no good, each kind bounded in number and time, in a process of their own.
 
-``python -m tests.integration.attacks KIND PORT SECONDS`` says "attacking" once it has begun.
+``python -m tests.integration.attacks KIND PORT HTTP_PORT SECONDS`` says "attacking" once it has begun.
 """
 
 import select
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 
+from tests.fakes.http_client import HttpClient
 from tests.fakes.server_process import LineClient, line
 
 MIB: Final = 1024 * 1024
@@ -119,9 +120,81 @@ def waits(port: int) -> Iterator[None]:
             time.sleep(0.005)
 
 
-KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {
-    attack.__name__: attack for attack in (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, waits)
-}
+def web_never_reads(port: int) -> Iterator[None]:
+    """Asks for a megabyte over HTTP, two thousand times in a row, and reads none of it."""
+    maker = HttpClient(port)
+    id = maker.ok("POST", "/queues/big/jobs", {"data": "x" * 1_000_000, "delay": 3_600_000})["id"]
+    deaf = [_connect(port) for _ in range(20)]
+    asked = b"GET /jobs/%d HTTP/1.1\r\nhost: localhost\r\n\r\n" % id * 2_000
+    while True:
+        for one in deaf:
+            _send_some(one, asked)
+        yield
+        time.sleep(0.002)
+
+
+def web_dribbles(port: int) -> Iterator[None]:
+    """Two hundred clients, a header one byte at a time, and its end never comes; who is cut off comes again."""
+    slow = [_connect(port) for _ in range(200)]
+    while True:
+        for number, one in enumerate(slow):
+            if _send_some(one, b"G" if not number % 50 else b"x") < 0:
+                one.close()
+                slow[number] = _connect(port)
+        yield
+        time.sleep(0.01)
+
+
+def web_bodies(port: int) -> Iterator[None]:
+    """Twenty bodies without an end at the same time, again and again."""
+    head = b"POST /queues/q/jobs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n" % (256 * 1024, b" " * 256 * 1024)
+    while True:
+        crowd = [_connect(port) for _ in range(20)]
+        for one in crowd:
+            _send_some(one, head)
+        rest = [memoryview(chunk * 70) for _ in crowd]
+        while any(rest):
+            for number, one in enumerate(crowd):
+                if rest[number]:
+                    sent = _send_some(one, rest[number][: 256 * 1024])
+                    rest[number] = memoryview(b"") if sent < 0 else rest[number][sent:]
+            yield
+        for one in crowd:
+            one.close()
+
+
+def web_vanishes(port: int) -> Iterator[None]:
+    """Connects, pushes, waits for a job, and is gone without a word."""
+    body = b'{"data":1,"ttl":1000}'
+    push = b"POST /queues/gone/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    pull = b"GET /queues/%b/jobs?timeout=60000 HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    number = 0
+    while True:
+        number += 1
+        client = LineClient(("127.0.0.1", port))
+        client.send_raw(push + pull % (b"gone" if number % 2 else b"nothing"))
+        client.vanish()
+        yield
+        time.sleep(0.001)
+
+
+def web_streams(port: int) -> Iterator[None]:
+    """A hundred listeners that never read, while thousands of events are told."""
+    deaf = [_connect(port) for _ in range(100)]
+    for one in deaf:
+        _send_some(one, b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    busy = HttpClient(port)
+    jobs = {"jobs": [{"data": "x" * 500, "ttl": 1}] * 100}
+    while True:
+        busy.ok("POST", "/queues/noise/jobs/batch", jobs)
+        yield
+        time.sleep(0.02)
+
+
+LINES: Final = (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, waits)
+WEB: Final = (web_never_reads, web_dribbles, web_bodies, web_vanishes)
+KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {attack.__name__: attack for attack in (*LINES, *WEB)}
 
 
 def _connect(port: int) -> socket.socket:
@@ -146,10 +219,10 @@ def _read_some(connection: socket.socket) -> None:
         connection.recv(MIB)
 
 
-def main(kind: str, port: int, seconds: float) -> None:
+def main(kind: str, port: int, http_port: int, seconds: float) -> None:
     """Attack for so long."""
     end = time.monotonic() + seconds
-    attack = KINDS[kind](port)
+    attack = KINDS[kind](http_port if KINDS[kind] in WEB else port)
     next(attack)
     sys.stdout.write("attacking\n")
     sys.stdout.flush()
@@ -158,4 +231,4 @@ def main(kind: str, port: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

@@ -67,7 +67,8 @@ def attack(server: ServerProcess, kind: str) -> tuple[float, float]:
         quiet = p99([round_trip(client) for _ in range(QUIET_ROUNDS)])
         memory, files = server.resident_bytes(), server.open_files()
         most = memory
-        command = [sys.executable, "-m", "tests.integration.attacks", kind, str(server.port), str(ATTACK_SECONDS)]
+        ports = str(server.port), str(server.http_port)
+        command = [sys.executable, "-m", "tests.integration.attacks", kind, *ports, str(ATTACK_SECONDS)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as attacker:
             assert attacker.stdout is not None
             assert attacker.stdout.readline() == b"attacking\n"

@@ -26,11 +26,22 @@ HEAD_SECONDS: Final = 10
 KEEP_ALIVE_SECONDS: Final = 5
 """Idle time between two requests. What a vanished client leaves behind is kept for as long, so no more than needed."""
 
+MAX_PIPELINED: Final = 100
+"""Requests of one connection that wait for the answer of one before them: each is fifty times as large in memory as it
+was on the wire."""
+
+STUCK_SECONDS: Final = 30
+"""A client that reads nothing of an answer for so long is cut off: answers that wait to be read are memory."""
+
 CLIENT_FRAME_BYTES: Final = 4 * 1024
 """One WebSocket message from a client, who has nothing to say."""
 
 PING_SECONDS: Final = 20
 """WebSocket pings, and how long the answer may take: what is silent for longer is gone."""
+
+
+class PipelineTooLong(Exception):
+    """A client asks for more than anybody can remember. Ends the parsing, and is told to nobody."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -42,6 +53,8 @@ class HttpConnection(HttpToolsProtocol):
         self._head = True  # the head of a request is being read
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
+        self._stuck_timer: TimerHandle | None = None
+        self._unread = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
@@ -55,7 +68,10 @@ class HttpConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._stop_timer()
+        self._stop_stuck_timer()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        self.pipeline.clear()  # nobody reads their answers; the collector would come late
 
     def data_received(self, data: bytes) -> None:
         """It sent something."""
@@ -77,13 +93,48 @@ class HttpConnection(HttpToolsProtocol):
         self._head = False
         self._head_bytes = 0
         self._stop_timer()
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.transport.abort()
+            raise PipelineTooLong  # nothing more of what came is parsed
         super().on_headers_complete()
         self.scope["state"]["whole"] = partial(send_whole, self.cycle)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._look_again()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._stop_stuck_timer()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for a while. Closing would wait for a client that does not read."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
 
     def handle_websocket_upgrade(self) -> None:
         """Somebody else goes on with the connection. Ends the cycle with the parser: the collector comes late."""
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # as connection_lost leaves it
+
+    def _look_again(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._stuck_timer = self.loop.call_later(STUCK_SECONDS, self._still_stuck)
+
+    def _still_stuck(self) -> None:
+        if self.transport.get_write_buffer_size() >= self._unread:
+            self.transport.abort()
+        else:
+            self._look_again()
+
+    def _stop_stuck_timer(self) -> None:
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

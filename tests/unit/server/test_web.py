@@ -1,0 +1,165 @@
+"""Unit tests of `flashq.server.web`: one listener on the loopback, and clients that do not behave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from flashq.server import web as module
+from flashq.server.web import HEAD_BYTES, MAX_PIPELINED, Web
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\na: b\r\n"
+
+
+class Application:
+    """Answers with ``body``; in one write where the server knows how to."""
+
+    def __init__(self, body: bytes = b"hello") -> None:
+        self.body = body
+        self.wholes = 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Answer."""
+        await receive()
+        await self.hold.wait()
+        if scope["state"]["whole"](HEAD, self.body):
+            self.wholes += 1
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@asynccontextmanager
+async def opened(application: Application, room: Callable[[], bool] = lambda: True) -> AsyncIterator[Web]:
+    """A listener."""
+    web = Web(application, room)
+    await web.listen("127.0.0.1", 0)
+    try:
+        yield web
+    finally:
+        web.close()
+        web.abort()
+        async with asyncio.timeout(5):
+            while web.state.connections:
+                await asyncio.sleep(0.001)
+
+
+async def connect(web: Web) -> Streams:
+    """A client."""
+    return await asyncio.open_connection("127.0.0.1", web.port)
+
+
+async def read(streams: Streams) -> bytes:
+    """Everything until the server closes."""
+    async with asyncio.timeout(5):
+        try:
+            found = await streams[0].read(-1)
+        except ConnectionError:
+            found = b""
+    streams[1].close()
+    return found
+
+
+async def test_a_whole_answer() -> None:
+    """Head, length, body; the connection goes on unless the client wants it closed."""
+    application = Application()
+    async with opened(application) as web:
+        streams = await connect(web)
+        streams[1].write(GET + GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+        first = HEAD + b"content-length: 5\r\n\r\nhello"
+        assert await read(streams) == first + HEAD + b"content-length: 5\r\nconnection: close\r\n\r\nhello"
+        assert application.wholes == 2
+
+
+async def test_a_question_for_the_head_alone_goes_the_ordinary_way() -> None:
+    """It has no body to be sent with."""
+    application = Application()
+    async with opened(application) as web:
+        streams = await connect(web)
+        streams[1].write(b"HEAD / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        said = await read(streams)
+        assert said.startswith(b"HTTP/1.1 200 OK")
+        assert said.endswith(b"\r\n\r\n")
+        assert application.wholes == 0
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", GET + b"GET / HTTP/1.1\r\nx: "])
+async def test_a_head_that_takes_too_long(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """From the connection to the first byte, and from the first byte to the empty line; also of a later request."""
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
+    async with opened(Application()) as web:
+        streams = await connect(web)
+        streams[1].write(said)
+        assert (await read(streams)).count(b"hello") == said.count(GET)
+
+
+async def test_a_head_that_is_too_long() -> None:
+    """It is refused as soon as it is, and nothing of it is kept."""
+    async with opened(Application()) as web:
+        streams = await connect(web)
+        streams[1].write(b"GET / HTTP/1.1\r\nx: " + b"x" * HEAD_BYTES)
+        assert (await read(streams)).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut off, and what it did not read is let go."""
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0.05)
+    async with opened(Application(b"x" * 50_000_000)) as web:
+        _, writer = await connect(web)
+        writer.write(GET)
+        async with asyncio.timeout(5):
+            while not web.state.connections:
+                await asyncio.sleep(0.001)
+            while web.state.connections:
+                await asyncio.sleep(0.001)
+        writer.close()
+
+
+async def test_a_pipeline_without_end() -> None:
+    """So many requests may stand behind one that is not answered, and no more are taken apart."""
+    application = Application()
+    application.hold.clear()
+    async with opened(application) as web:
+        some, many = await connect(web), await connect(web)
+        some[1].write(GET * MAX_PIPELINED)
+        many[1].write(GET * 5_000)
+        assert await read(many) == b""
+        application.hold.set()
+        async with asyncio.timeout(5):
+            for _ in range(MAX_PIPELINED):
+                assert (await some[0].readuntil(b"hello")).endswith(b"content-length: 5\r\n\r\nhello")
+        some[1].close()
+
+
+async def test_there_is_room_or_there_is_not() -> None:
+    """A connection too many is closed without a word."""
+    async with opened(Application(), lambda: False) as web:
+        assert await read(await connect(web)) == b""
+
+
+async def test_who_waits_is_answered_when_the_door_closes() -> None:
+    """Idle connections are closed at once, the others after their answer."""
+    application = Application()
+    application.hold.clear()
+    async with opened(application) as web:
+        idle, waiting = await connect(web), await connect(web)
+        waiting[1].write(GET)
+        async with asyncio.timeout(5):
+            while not web.state.tasks:
+                await asyncio.sleep(0.001)
+        web.close()
+        assert await read(idle) == b""
+        assert not web.settled()
+        application.hold.set()
+        assert (await read(waiting)).endswith(b"connection: close\r\n\r\nhello")
+        async with asyncio.timeout(5):
+            while not web.settled():
+                await asyncio.sleep(0.001)
