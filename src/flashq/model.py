@@ -86,7 +86,7 @@ class FlowJob(JobSpec, kw_only=True, gc=False):
 
 
 class JobView(Struct, gc=False):
-    """A whole job as everybody sees it: JOB of the wire contract.
+    """A whole job as everybody sees it: JOB of the protocol.
 
     Times are milliseconds since the Unix epoch, durations milliseconds; 0 means never or none.
     """
@@ -115,7 +115,7 @@ class JobView(Struct, gc=False):
 
 
 class QueueView(Struct, gc=False):
-    """A queue in a listing: QUEUE of the wire contract."""
+    """A queue in a listing: QUEUE of the protocol."""
 
     name: str
     pending: int
@@ -129,7 +129,7 @@ class QueueView(Struct, gc=False):
 
 
 class CronView(Struct, gc=False):
-    """A schedule in a listing: CRON of the wire contract. Times are ms since the Unix epoch, durations ms."""
+    """A schedule in a listing: CRON of the protocol. Times are ms since the Unix epoch, durations ms."""
 
     name: str
     queue: str
@@ -176,7 +176,7 @@ class EndedAttempt(Struct, frozen=True):
 
 
 class Stats(Struct, gc=False):
-    """How many jobs there are in each state, over all queues: STATS of the wire contract."""
+    """How many jobs there are in each state, over all queues: STATS of the protocol."""
 
     queued: int
     processing: int
@@ -197,7 +197,7 @@ class QueueMetrics(Struct, gc=False):
 
 
 class Metrics(Struct, gc=False):
-    """METRICS of the wire contract: totals since the data folder was made, rates over the last minute."""
+    """METRICS of the protocol: totals since the data folder was made, rates over the last minute."""
 
     total_pushed: int
     total_completed: int
@@ -224,7 +224,7 @@ class Distribution(NamedTuple):
 
 
 class Event(Struct, gc=False):
-    """Something that happened to a job: EVENT of the wire contract."""
+    """Something that happened to a job: EVENT of the protocol."""
 
     event_type: str
     queue: str

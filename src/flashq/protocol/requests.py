@@ -53,7 +53,13 @@ class Pull(Request, tag="PULL", kw_only=True, gc=False):
 
 
 class PullBatch(Request, tag="PULLB", kw_only=True, gc=False):
-    """Take up to ``count`` jobs; waits for at least one."""
+    """Take up to ``count`` jobs; waits for at least one.
+
+    Attributes:
+        queue: where from.
+        count: at most so many.
+        timeout: ms to wait for the first; None = for ever.
+    """
 
     queue: str
     count: U32

@@ -17,6 +17,7 @@ from starlette.routing import Route as Path
 
 from flashq.errors import BadRequest, FlashQError
 from flashq.protocol.codec import encode, failure
+from flashq.transports.http.documentation import Documentation
 from flashq.transports.http.endpoints import Commands, Door, Endpoint, Receive, Scope, Send
 from flashq.transports.http.envelope import JSON, Headers, not_found, refusal
 from flashq.transports.http.health import Health
@@ -99,6 +100,7 @@ def build(door: Door, *, storage: str, origins: tuple[str, ...] = (), more: Sequ
     router = Starlette(
         routes=[
             *more,
+            *Documentation(door).routes(),
             Path("/health", health.health),
             Path("/ready", health.ready),
             Path(COMMANDS_PATH, commands, methods=["POST"]),

@@ -44,6 +44,7 @@ class Route(NamedTuple):
             come from the query.
         defaults: members that HTTP has other defaults for than the command.
         check: raises when HTTP refuses what lines would take.
+        beside: types of further members of the envelope; each may be left out.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Route(NamedTuple):
     body: Literal["", "members", "data"] = ""
     defaults: Mapping[str, int] = {}
     check: Callable[[Any], None] | None = None
+    beside: Mapping[str, Any] = {}
 
     @property
     def changes(self) -> bool:
@@ -226,21 +228,29 @@ _QUEUE: Final = "/queues/{queue}"
 _JOB: Final = "/jobs/{id}"
 _ONE_NOW: Final = {"count": 1, "timeout": 0}
 
+_WITH_ID: Final = {"id": int, "replayed": bool}
+_WITH_JOB: Final = {"job": JobView | None}
+_WITH_STALE: Final = {"stale": list[int]}
+
 HOT: Final[tuple[Route, ...]] = (
-    Route("POST", f"{_QUEUE}/jobs", requests.Push, JobView, _pushed, body="members"),
+    Route("POST", f"{_QUEUE}/jobs", requests.Push, JobView, _pushed, body="members", beside=_WITH_ID),
     Route(
-        "POST", f"{_QUEUE}/jobs/batch", requests.PushBatch, PushedIds, _pushed_batch, body="members", check=_small_batch
+        "POST", f"{_QUEUE}/jobs/batch", requests.PushBatch, PushedIds, _pushed_batch, body="members",
+        check=_small_batch, beside={"replayed": list[int]},
     ),
     Route(
-        "GET", f"{_QUEUE}/jobs", requests.PullBatch, list[JobView], _pulled, defaults=_ONE_NOW, check=_few_jobs
+        "GET", f"{_QUEUE}/jobs", requests.PullBatch, list[JobView], _pulled, defaults=_ONE_NOW, check=_few_jobs,
+        beside=_WITH_JOB,
     ),
     Route(
         "POST", f"{_QUEUE}/pull", requests.PullBatch, list[JobView], _pulled, body="members", defaults=_ONE_NOW,
-        check=_few_jobs,
+        check=_few_jobs, beside=_WITH_JOB,
     ),
-    Route("POST", f"{_JOB}/ack", requests.Ack, None, _acked, body="members"),
+    Route("POST", f"{_JOB}/ack", requests.Ack, None, _acked, body="members", beside={"already": bool}),
     Route("POST", f"{_JOB}/fail", requests.Fail, None, _null, body="members"),
-    Route("POST", "/jobs/ack-batch", requests.AckBatch, int, _count, body="members", check=_few_ids),
+    Route(
+        "POST", "/jobs/ack-batch", requests.AckBatch, int, _count, body="members", check=_few_ids, beside=_WITH_STALE
+    ),
 )  # fmt: skip
 """Those that workers and producers use all the time: they do not go through the router."""
 
@@ -249,7 +259,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("POST", f"{_QUEUE}/pause", requests.Pause, None, _null),
     Route("POST", f"{_QUEUE}/resume", requests.Resume, None, _null),
     Route("GET", f"{_QUEUE}/dlq", requests.DeadLetters, list[JobView], _member("jobs")),
-    Route("POST", f"{_QUEUE}/dlq/retry", requests.RetryDeadLetters, int, _count, body="members"),
+    Route("POST", f"{_QUEUE}/dlq/retry", requests.RetryDeadLetters, int, _count, body="members", beside=_WITH_STALE),
     Route("DELETE", f"{_QUEUE}/dlq", requests.PurgeDeadLetters, int, _member("count")),
     Route("POST", f"{_QUEUE}/rate-limit", requests.RateLimit, None, _null, body="members"),
     Route("DELETE", f"{_QUEUE}/rate-limit", requests.RateLimitClear, None, _null),
@@ -269,7 +279,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("GET", "/stats", requests.StatsRequest, replies.StatsReply, _whole),
     Route("GET", "/metrics", requests.MetricsRequest, Metrics, _member("metrics")),
     Route("GET", "/workers", requests.Workers, list[WorkerView], _member("workers")),
-    Route("POST", "/webhooks/incoming/{queue}", requests.Push, JobView, _pushed, body="data"),
+    Route("POST", "/webhooks/incoming/{queue}", requests.Push, JobView, _pushed, body="data", beside=_WITH_ID),
     Route("GET", "/settings", requests.Settings, replies.SettingsView, _member("settings")),
     Route("GET", "/cluster/nodes", requests.Nodes, list[replies.NodeView], _member("nodes")),
     Route("POST", "/server/shutdown", requests.Shutdown, None, _null),
