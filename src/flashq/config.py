@@ -6,6 +6,8 @@ second server in one process needs no environment at all.
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -23,7 +25,8 @@ VARIABLES: Final[dict[str, str]] = {
     "DATA_DIR": "folder for the database; made with mode 0700 if it is missing",
     "DATABASE_URL": "sqlite:///PATH or memory://",
     "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",
-    "AUTH_TOKENS": "comma separated; without it everybody may do everything",
+    "AUTH_TOKENS": "administrators' tokens, comma separated; without any token everybody may do everything",
+    "TOKENS_FILE": "file of tokens with roles and queues; tokens.json in DATA_DIR, if it is there",
     "DEFAULT_MAX_ATTEMPTS": "failed attempts until the dead letters, for jobs that do not say; 0 = no bound",
     "DEFAULT_BACKOFF": "ms before the first retry, for jobs that do not say",
     "LEASE": "ms that an attempt may be silent when neither its job nor its worker bounds it",
@@ -54,7 +57,8 @@ class Config(Struct, frozen=True, kw_only=True):
         allowed_hosts: names by which the HTTP door may be called; empty: on a loopback address without tokens those
             of that address, else any.
         data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
-        auth_tokens: tokens of which a client must show one; empty: everybody is welcome.
+        auth_tokens: administrators' tokens; without these and without a token file everybody is welcome.
+        tokens_file: tokens with roles; empty means ``tokens.json`` in the data folder, if it is there.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
         loop: which event loop.
         log_level, log_format: how much is logged, and for whom.
@@ -71,6 +75,7 @@ class Config(Struct, frozen=True, kw_only=True):
     database_url: str = ""
     durability: Literal["full", "relaxed"] = "full"
     auth_tokens: tuple[str, ...] = ()
+    tokens_file: str = ""
     default_max_attempts: int = 3
     default_backoff: int = 1_000
     lease: int = 30 * 60 * 1_000
@@ -84,6 +89,19 @@ class Config(Struct, frozen=True, kw_only=True):
     def storage_url(self) -> str:
         """The database URL with its default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir}/flashq.db"
+
+    @property
+    def tokens_path(self) -> Path:
+        """Where the token file is, or would be."""
+        return Path(self.tokens_file or f"{self.data_dir}/tokens.json")
+
+    @property
+    def beyond_loopback(self) -> bool:
+        """Whether other machines may reach the doors."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
 
 
 def from_environment(environment: Mapping[str, str] | None = None, **given: str | int | None) -> Config:
@@ -107,6 +125,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         database_url=source.get("DATABASE_URL", ""),
         durability=_word(source, "DURABILITY", "full", ("full", "relaxed")),  # type: ignore[arg-type]
         auth_tokens=_tokens(source),
+        tokens_file=_text(source, "TOKENS_FILE", "") if "TOKENS_FILE" in source else "",
         default_max_attempts=_number(source, "DEFAULT_MAX_ATTEMPTS", 3, 0, 2**32 - 1),
         default_backoff=_number(source, "DEFAULT_BACKOFF", 1_000, 0, MAX_DURATION_MS),
         lease=_number(source, "LEASE", 30 * 60 * 1_000, 1_000, MAX_DURATION_MS),

@@ -36,12 +36,16 @@ class EndOfAnswers(Exception):
 class LineClient:
     """One connection, blocking. Every wait ends: with an answer, with `EndOfAnswers` or with a TimeoutError."""
 
-    def __init__(self, address: tuple[str, int] | str, timeout_s: float = ANSWER_SECONDS) -> None:
-        """Connect to (host, port), or to the path of a Unix socket."""
+    def __init__(
+        self, address: tuple[str, int] | str, timeout_s: float = ANSWER_SECONDS, source: str | None = None
+    ) -> None:
+        """Connect to (host, port), or to the path of a Unix socket; ``source``: from this address of the machine."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(family)
         self.socket.settimeout(timeout_s)
         try:
+            if source is not None:
+                self.socket.bind((source, 0))
             self.socket.connect(address)
         except BaseException:
             self.socket.close()

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from itertools import count
+from typing import Final
 
 import pytest
 from tests.fakes.server_process import MEMORY, EndOfAnswers, LineClient, ServerProcess, line
@@ -13,6 +15,8 @@ REQUIRED = {"ok": False, "error": "Authentication required", "code": "unauthoriz
 WRONG = {"ok": False, "error": "Invalid token", "code": "unauthorized"}
 OK = {"ok": True}
 TOKENS = ("first-secret-of-two", "zweites-geheimnis-ü")
+
+_addresses: Final = count(1)
 
 MEMBERS: dict[str, object] = {
     "queue": "q", "queues": ["q"], "data": 0, "jobs": [{"queue": "q", "data": 0}], "count": 1,
@@ -32,8 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[LineClient]:
-    """A connection that has shown nothing yet."""
-    with server.client() as client:
+    """A connection that has shown nothing yet, from an address of which nobody has guessed."""
+    with LineClient(("127.0.0.1", server.port), source=f"127.0.1.{next(_addresses)}") as client:
         yield client
 
 

@@ -12,6 +12,7 @@ from tests.tidy.source import ROOT, SOURCE, tree
 
 from flashq import errors
 from flashq.client.address import CA_VARIABLE, URL_VARIABLE
+from flashq.commands.table import COMMANDS
 from flashq.config import VARIABLES
 from flashq.protocol import limits
 from flashq.protocol.requests import REQUEST_TYPES
@@ -97,6 +98,14 @@ def test_no_other_command_is_documented() -> None:
         for word in re.findall(r"[A-Z]{2,}", heading)
     }
     assert sorted(named - _commands()) == []
+
+
+def test_the_table_of_roles_is_that_of_the_commands() -> None:
+    """Each command stands in docs/security.md beside the weakest role that may use it, and beside no other."""
+    text = (DOCS / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| ((?:`[A-Z]+` ?)*)\|$", text, re.MULTILINE)
+    told = {(role, name) for role, names in rows for name in re.findall("[A-Z]+", names)}
+    assert told == {(command.role, command.name) for command in COMMANDS.values() if command.role != "anyone"}
 
 
 def test_every_error_code_is_documented() -> None:

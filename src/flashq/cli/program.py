@@ -21,6 +21,7 @@ from flashq.cli.push import push
 from flashq.cli.queues import queues
 from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
 from flashq.cli.show import give_up_output
+from flashq.cli.token import token
 from flashq.cli.watch import events, metrics, ping, stats, workers
 from flashq.errors import FlashQError
 
@@ -143,5 +144,5 @@ def _missing(name: str, package: str) -> click.Command:
     return click.Command(name, callback=refuse, context_settings=settings, help="(not installed)")
 
 
-for _verb in (ping, push, flow, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, bench):
+for _verb in (ping, push, flow, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, token, bench):
     program.add_command(_verb)

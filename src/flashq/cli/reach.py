@@ -129,3 +129,14 @@ class Noun(click.Group):
         super().__init__(*args, **kwargs)
         self.help = _kept_apart(self.help)
         self.params += [*_address_options(), _json_option()]
+
+
+class LocalNoun(click.Group):
+    """A group of commands that need no server."""
+
+    command_class = Local
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.help = _kept_apart(self.help)
+        self.params.append(_json_option())

@@ -30,11 +30,13 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
     """
     kind = type(request)
     if session.allowed is not None and kind not in session.allowed:
+        if session.identity is not None:
+            context.access.denied(session.identity, session.peer, COMMANDS[kind].name, now.steady)
         _refuse(session, kind)
     if context.closing:
         raise ShuttingDown("The server is shutting down")
     if session.scope is not None:
-        narrowed: Reply | Parked | None = RULES.get(kind, closed)(context, session, request, now)
+        narrowed = _narrow(context, session, request, now)
         if narrowed is not None:
             return narrowed
     reply: Reply | Parked = _RUN[kind](context, session, request, now)
@@ -63,6 +65,16 @@ def permit(session: Session, kind: type) -> None:
     """
     if session.allowed is not None and kind not in session.allowed:
         _refuse(session, kind)
+
+
+def _narrow(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked | None:
+    kind = type(request)
+    try:
+        narrowed: Reply | Parked | None = RULES.get(kind, closed)(context, session, request, now)
+    except Forbidden:
+        context.access.denied(session.identity, session.peer, COMMANDS[kind].name, now.steady)
+        raise
+    return narrowed
 
 
 def _refuse(session: Session, kind: type) -> None:

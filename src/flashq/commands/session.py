@@ -55,6 +55,11 @@ class Session:
         self.subscriber = subscriber
         self.peer = peer
 
+    @property
+    def revoked(self) -> bool:
+        """Whether what it was allowed has been taken back: its door has to let it go."""
+        return self.identity is not None and self.identity.revoked
+
     def identify(self, identity: Identity) -> None:
         """It is known who this is: from now on it may do what that one may."""
         self.identity = identity

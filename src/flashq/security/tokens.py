@@ -4,34 +4,25 @@ Tokens are compared by their SHA-256, each of them every time, in constant time:
 about how close a guess came.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import sha256
 from hmac import compare_digest
 
-from flashq.errors import Unauthorized
 from flashq.security.identity import Identity
 
 
 class Tokens:
     """The tokens of which a client must show one, and whose they are. Only their digests are kept."""
 
-    def __init__(self, tokens: Iterable[tuple[str, Identity]]) -> None:
-        self._known = [(digest(token), identity) for token, identity in tokens]
+    def __init__(self, known: Sequence[tuple[bytes, Identity]]) -> None:
+        """Args: ``known``: `digest` of each token, and whose it is."""
+        self._known = known
 
-    def __bool__(self) -> bool:
-        return bool(self._known)
-
-    def identify(self, token: str) -> Identity:
-        """Whose token this is.
-
-        Raises:
-            Unauthorized: it is nobody's.
-        """
+    def find(self, token: str) -> Identity | None:
+        """Whose token this is; None when it is nobody's."""
         shown = digest(token)
         matches = [identity for known, identity in self._known if compare_digest(shown, known)]
-        if not matches:
-            raise Unauthorized("Invalid token")
-        return matches[0]
+        return matches[0] if matches else None
 
 
 def digest(token: str) -> bytes:

@@ -22,6 +22,7 @@ from typing import Final
 from flashq import __version__
 from flashq.commands.admin import EXIT_RESTART
 from flashq.commands.session import Context
+from flashq.commands.table import ALLOWED
 from flashq.config import Config
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
@@ -32,8 +33,10 @@ from flashq.model import Instant
 from flashq.observe.streams import Streams
 from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
+from flashq.security.tokenfile import load
 from flashq.server import clock
 from flashq.server.gauges import About, Gauges
+from flashq.server.reload import Reloads
 from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.web import Web
 from flashq.storage.base import Storage
@@ -85,6 +88,7 @@ class Server:
         self._runtime: Runtime
         self._context: Context
         self._gauges: Gauges
+        self._reloads: Reloads
 
     async def start(self) -> None:
         """Open storage, restore, and only then the doors.
@@ -105,8 +109,9 @@ class Server:
                 journal = Journal(self._storage.open())
             engine = _make_engine(self.config, self._storage, now)
             self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
-            self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens), self)
+            self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens, ALLOWED), self)
             self._gauges = Gauges(self._runtime, loop, _about(self.config), self._connected, clock.steady_us)
+            self._watch_files(loop)
             if self._storage is not None:
                 runtime = self._runtime
                 self._writer = Writer(
@@ -166,6 +171,30 @@ class Server:
         self._let_go()
         return self.exit_code
 
+    def reload(self) -> None:
+        """Read again what may change while the server runs."""
+        self._reloads.now()
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines reach the doors and nobody has to show a token."""
+        return self._context.access.anonymous is not None and self.config.beyond_loopback
+
+    def _watch_files(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises: TokenFileError: there are tokens, and they cannot be used."""
+        config = self.config
+        self._reloads = Reloads(loop)
+        if config.tokens_file or config.tokens_path.exists():
+            self._load_tokens()
+        self._reloads.add("tokens", (config.tokens_path,), self._load_tokens)
+
+    def _load_tokens(self) -> None:
+        self._context.access.replace(load(self.config.tokens_path))
+        for connection in list(self._connections):
+            connection.leave_if_revoked()
+        if self._calls is not None:
+            self._calls.let_go_revoked()
+
     async def _open_doors(self) -> None:
         loop = asyncio.get_running_loop()
         config = self.config
@@ -207,6 +236,7 @@ class Server:
         if not hasattr(self, "_context"):
             return
         self._context.closing = True
+        self._reloads.stop()
         self._runtime.stop()
         if self._web is not None:
             await self._close_web(self._web)

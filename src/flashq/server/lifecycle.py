@@ -5,7 +5,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, Final
 
 try:
@@ -22,6 +21,9 @@ from flashq.server.app import SWITCH_INTERVAL_S, Server
 log = logging.getLogger("flashq")
 
 EXIT_CONFIG: Final = 1
+
+SHORT_TOKEN_CHARS: Final = 16
+"""Below it a token is rather a word that somebody chose than one that was drawn."""
 
 
 def run(config: Config, ready: Callable[[Server], None]) -> int:
@@ -54,10 +56,11 @@ async def _serve(config: Config, ready: Callable[[Server], None]) -> int:
         loop.add_signal_handler(number, server.stop)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     await server.start()
-    if not config.auth_tokens and not _is_loopback(config.host):
-        log.warning(
-            "listening on %s without AUTH_TOKENS: everybody who reaches this address may do everything", config.host
-        )
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    if server.exposed:
+        log.warning("listening on %s without tokens: everybody who reaches this address may do everything", config.host)
+    if any(len(token) < SHORT_TOKEN_CHARS for token in config.auth_tokens):
+        log.warning("AUTH_TOKENS holds a token of under %d characters: it can be guessed", SHORT_TOKEN_CHARS)
     ready(server)
     return await server.run()
 
@@ -69,13 +72,6 @@ def _loop_factory(name: str) -> Callable[[], Any] | None:
         raise ValueError("LOOP=uvloop is asked for, and uvloop is not installed")
     factory: Callable[[], Any] = uvloop.new_event_loop
     return factory
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _give_up(sentence: str, exit_code: int) -> int:

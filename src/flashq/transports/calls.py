@@ -16,7 +16,7 @@ from flashq.commands.execute import execute
 from flashq.commands.jobs import hand_back
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
-from flashq.errors import FlashQError, StorageError
+from flashq.errors import FlashQError, StorageError, Unauthorized
 from flashq.model import Instant, JobView
 from flashq.protocol.replies import Pulled, PulledBatch, Reply
 from flashq.protocol.requests import AnyRequest
@@ -70,7 +70,7 @@ class Calls:
         self._turns = turns
         self._out: list[tuple[Pending, bytes | FlashQError]] = []
         self._held: deque[_Held] = deque()
-        self._parked: dict[Pending, None] = {}
+        self._parked: dict[Pending, Session] = {}
         self._room: list[Future[None]] = []
         turns.attach(self)
 
@@ -94,7 +94,7 @@ class Calls:
             if type(reply) is Parked:
                 pending = Pending(self, shape, reply)
                 reply.park(pending, now)
-                self._parked[pending] = None
+                self._parked[pending] = session
                 turns.gather()
                 turns.hand_over(now)
                 return pending
@@ -145,6 +145,13 @@ class Calls:
             future: Future[None] = get_running_loop().create_future()
             self._room.append(future)
             await future
+
+    def let_go_revoked(self) -> None:
+        """The tokens have changed: refuse what waits for somebody who is no longer welcome."""
+        for pending, session in list(self._parked.items()):
+            if session.revoked and self.context.engine.parking.unpark(pending):
+                del self._parked[pending]
+                _settle(pending, Unauthorized("Token revoked"))
 
     def drain(self) -> None:
         """The server is leaving: end all waiting."""

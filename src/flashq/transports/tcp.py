@@ -322,6 +322,11 @@ class LineConnection(Protocol):
         self._ending = True
         self._close_when_done()
 
+    def leave_if_revoked(self) -> None:
+        """The tokens have changed: who is no longer welcome is told so and let go."""
+        if self._session.revoked:
+            self._end(Unauthorized("Token revoked"))
+
     def abort(self) -> None:
         """Cut it off."""
         self._transport.abort()
@@ -401,7 +406,7 @@ class LineConnection(Protocol):
 
     def _refused(self, error: FlashQError, req_id: str | None) -> None:
         self._reply(failure(error), req_id)
-        if isinstance(error, Unauthorized):
+        if isinstance(error, Unauthorized) or (self._needs_auth and isinstance(error, Overloaded)):
             self._tries += 1
             if self._tries >= AUTH_TRIES:
                 self._ending = True

@@ -13,7 +13,7 @@ import pytest
 from flashq.config import Config
 from flashq.server import lifecycle
 from flashq.server.app import Server
-from flashq.server.lifecycle import EXIT_CONFIG, _is_loopback, _loop_factory, run
+from flashq.server.lifecycle import EXIT_CONFIG, _loop_factory, run
 
 
 @pytest.fixture(autouse=True)
@@ -48,18 +48,6 @@ def test_a_failure_to_start_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert said.startswith("flashq: ")
     assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
-        ("::", False), ("192.0.2.1", False), ("example.org", False), ("", False),
-    ],
-)  # fmt: skip
-def test_is_loopback(host: str, loopback: bool) -> None:
-    """Who is warned of an open door: everybody but those who listen at home."""
-    assert _is_loopback(host) is loopback
 
 
 def test_loops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from tests.unit.transports.bench import FakeTurns
 from flashq.commands.session import Context, Session
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
-from flashq.errors import NotFound, StorageError
+from flashq.errors import NotFound, StorageError, Unauthorized
 from flashq.model import Instant
 from flashq.protocol import requests
 from flashq.protocol.codec import encode
+from flashq.security.identity import Identity
 from flashq.transports.calls import Calls, Pending
 
 
@@ -182,3 +183,23 @@ async def test_a_broken_invariant_is_reported() -> None:
     with pytest.raises(RuntimeError):
         rig.calls.begin(Session(), push(), shape)
     assert [str(error) for error in rig.turns.broke] == ["planted"]
+
+
+async def test_who_is_no_longer_welcome_waits_no_more() -> None:
+    """A revoked identity's calls are refused and get no job; those of others wait on."""
+    rig = Rig()
+    gone, stays = Identity("gone"), Identity("stays")
+    pulls = []
+    for identity in (gone, stays):
+        session = Session()
+        session.identify(identity)
+        request = requests.PullBatch(queue="q", count=1)
+        pulls.append(rig.calls.begin(session, request, lambda reply, _: encode(reply)))
+    gone.revoked = True
+    rig.calls.let_go_revoked()
+    first, second = pulls
+    assert isinstance(first, Pending)
+    assert isinstance(second, Pending)
+    assert isinstance(refused(first), Unauthorized)
+    assert not second.future.done()
+    assert len(rig.engine.parking) == 1

@@ -12,6 +12,7 @@ from tests.unit.transports.bench import Answer, Bench, Line
 from flashq.errors import StorageError
 from flashq.model import Event
 from flashq.observe.ring import Told
+from flashq.security.identity import Identity
 from flashq.transports import tcp
 
 OK = {"ok": True}
@@ -490,3 +491,33 @@ async def test_bytes_behind_the_token_are_not(guarded: Bench) -> None:
     assert line.answers() == [OK, OK]
     line.feed(b"z" * 100_000)
     assert not line.transport.eof
+
+
+async def test_who_is_no_longer_welcome_is_let_go(guarded: Bench) -> None:
+    """What waits is answered, the reason is told, and nothing more is taken; others stay."""
+    gone, stays = guarded.connect(), guarded.connect()
+    for line in (gone, stays):
+        line.send("AUTH", token="right")
+    gone.send("PULL", queue="q")
+    identity = gone.connection._session.identity
+    assert identity is not None
+    gone.connection._session.identity = Identity("gone", revoked=True)
+    for line in (gone, stays):
+        line.connection.leave_if_revoked()
+    refusal = {"ok": False, "error": "Token revoked", "code": "unauthorized"}
+    assert gone.answers() == [{"ok": True, "job": None}, refusal]
+    assert gone.transport.eof
+    assert gone.send("PUSH", queue="q", data=1) == []
+    assert stays.send("PING") == [OK]
+    assert not stays.transport.eof
+
+
+async def test_tries_that_are_slowed_down_are_tries(guarded: Bench) -> None:
+    """A connection has three, also when its address is not looked at any more."""
+    told: list[str] = []
+    for _ in range(4):
+        line = guarded.connect()
+        for n in range(5):
+            told += [answer["code"] for answer in line.send("AUTH", token=str(n))]
+        assert line.transport.eof
+    assert told == ["unauthorized"] * 10 + ["overloaded"] * 2
