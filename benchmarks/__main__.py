@@ -1,6 +1,6 @@
 """``python -m benchmarks``: all questions, one after the other; about eleven minutes."""
 
-from benchmarks import hot_path, http, latency, memory, recovery, scaling, throughput, worker
+from benchmarks import hot_path, http, latency, memory, recovery, scaling, streams, throughput, worker
 from benchmarks.report import main
 
 main(
@@ -12,6 +12,7 @@ main(
         "benchmarks.recovery": recovery.run,
         "benchmarks.scaling": scaling.run,
         "benchmarks.worker": worker.run,
+        "benchmarks.streams": streams.run,
         "benchmarks.http": http.run,
     },
     "benchmarks",

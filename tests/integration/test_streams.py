@@ -215,7 +215,7 @@ def test_what_is_refused(server: ServerProcess, path: str, status: int, code: st
         assert listener.status == status
         assert json.loads(listener.body)["code"] == code
     refused = websocket_refusal(server, f"/ws{path}")
-    assert refused.status_code in {status, 403}  # a path that is not there the router refuses in its own way
+    assert refused.status_code in {status, 403}  # of a path that is not there a WebSocket is told this
     assert "Traceback" not in server.errors()
     assert "handshake" not in server.errors()
 
@@ -230,8 +230,11 @@ def websocket_refusal(server: ServerProcess, path: str = "/ws", **options: Any) 
 def test_other_methods_find_nothing(server: ServerProcess) -> None:
     """A HEAD would never end, and there is nothing to post."""
     for method in ("HEAD", "POST"):
-        with sse(server, method=method) as listener:
-            assert listener.status == 405
+        for path in ("/events", "/events/q", "/ws"):
+            with sse(server, path, method=method) as listener:
+                assert (listener.status, listener.headers["allow"]) == (405, "GET")
+    with sse(server, "/ws") as plain:
+        assert plain.status == 426
 
 
 def test_pages_of_other_sites_hear_nothing(server: ServerProcess) -> None:

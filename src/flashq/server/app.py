@@ -47,7 +47,7 @@ from flashq.transports.calls import Calls
 from flashq.transports.http.app import build
 from flashq.transports.http.auth import ANY, Gatekeeper, local_names
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.events import event_routes
+from flashq.transports.http.events import event_streams
 from flashq.transports.http.metrics import Page, Watching
 from flashq.transports.tcp import LineConnection
 
@@ -221,7 +221,8 @@ class Server:
             door,
             storage=_kind(config),
             origins=config.cors_allow_origin,
-            more=[*watching.routes(), *event_routes(door, self._streams)],
+            more=watching.routes(),
+            streams=event_streams(door, self._streams),
         )
         web = Web(application, self._room)
         await web.listen(config.host, config.http_port)

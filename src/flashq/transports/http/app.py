@@ -4,7 +4,7 @@ Measured: of the processor time of one push over HTTP, the router and its middle
 paths that matter are looked up in a dictionary before anything else, and end in the same endpoints.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -23,6 +23,8 @@ from flashq.transports.http.envelope import JSON, Headers, not_found, refusal
 from flashq.transports.http.health import Health
 from flashq.transports.http.routes import COLD, HOT
 
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 COMMANDS_PATH: Final = "/commands"
 CORS_HEADERS: Final = ("Authorization", "Content-Type", "Last-Event-ID", "FlashQ-Worker")
 CORS_SECONDS: Final = 600
@@ -30,10 +32,26 @@ CORS_SECONDS: Final = 600
 
 
 class FastLane:
-    """Answers the paths of producers and workers itself; the others go to the router."""
+    """Answers the paths of producers and workers itself, and streams; the others go to the router."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], commands: Commands, rest: Any) -> None:  # noqa: ANN401 - as Starlette types it
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        commands: Commands,
+        rest: Any,  # noqa: ANN401 - as Starlette types it
+        streams: Mapping[tuple[str, str], Application],
+    ) -> None:
+        """Build it.
+
+        Args:
+            endpoints: those of routes that are asked for all the time.
+            commands: of its path.
+            rest: what answers everything else.
+            streams: by the kind of connection and the first word of the path; a second one is a queue. They stay open,
+                so each layer around them is memory that ten thousand listeners hold ten thousand times.
+        """
         self._rest = rest
+        self._streams = streams
         self._exact: dict[tuple[str, str], Endpoint | Commands] = {("POST", COMMANDS_PATH): commands}
         self._named: dict[tuple[str, str, str], tuple[Endpoint, str]] = {}
         for endpoint in endpoints:
@@ -61,6 +79,13 @@ class FastLane:
                 scope["path_params"] = {}
                 await exact(scope, receive, send)
                 return
+        parts = scope["path"].split("/", 3)
+        if len(parts) in (2, 3) and scope.get("method", "GET") == "GET":
+            stream = self._streams.get((scope["type"], parts[1]))
+            if stream is not None:
+                scope["path_params"] = {"queue": parts[2]} if len(parts) == 3 else {}
+                await stream(scope, receive, send)
+                return
         await self._rest(scope, receive, send)
 
 
@@ -82,14 +107,22 @@ class ByMethod:
         await self._endpoints[scope["method"]](scope, receive, send)
 
 
-def build(door: Door, *, storage: str, origins: tuple[str, ...] = (), more: Sequence[BaseRoute] = ()) -> Any:  # noqa: ANN401
+def build(
+    door: Door,
+    *,
+    storage: str,
+    origins: tuple[str, ...] = (),
+    more: Sequence[BaseRoute] = (),
+    streams: Mapping[tuple[str, str], Application] | None = None,
+) -> Any:  # noqa: ANN401
     """The whole application.
 
     Args:
         door: what its endpoints share.
         storage: the kind that keeps the jobs, for those who ask after the server's health.
         origins: of other sites whose pages may read answers; none: browsers get no leave at all.
-        more: routes that are no commands: streams, pages, expositions.
+        more: routes that are no commands: pages, expositions.
+        streams: what stays open, see `FastLane`.
     """
     hot = [Endpoint(door, route) for route in HOT]
     paths: dict[str, list[Endpoint]] = {}
@@ -105,11 +138,12 @@ def build(door: Door, *, storage: str, origins: tuple[str, ...] = (), more: Sequ
             Path("/ready", health.ready),
             Path(COMMANDS_PATH, commands, methods=["POST"]),
             *(_path(path, ByMethod(group)) for path, group in paths.items()),
+            *_only_get(streams or {}),
         ],
         exception_handlers={HTTPException: _http_error, FlashQError: _refused},
     )
     router.router.redirect_slashes = False
-    application: Any = FastLane(hot, commands, router)
+    application: Any = FastLane(hot, commands, router, streams or {})
     if origins:
         application = CORSMiddleware(
             application,
@@ -126,6 +160,19 @@ def _path(path: str, endpoints: ByMethod) -> Path:
     if "HEAD" not in endpoints.methods and made.methods:
         made.methods.discard("HEAD")  # the router takes it for granted beside GET; a pull is not to be had by it
     return made
+
+
+def _only_get(streams: Mapping[tuple[str, str], Application]) -> Sequence[Path]:
+    """The router is asked for streams only by those who do not GET them, and tells them so."""
+    http = {noun: stream for (kind, noun), stream in streams.items() if kind == "http"}
+    paths = [
+        Path(path, stream, methods=["GET"])
+        for noun, stream in http.items()
+        for path in (f"/{noun}", f"/{noun}/{{queue}}")
+    ]
+    for path in paths:
+        path.methods = {"GET"}  # the router takes HEAD for granted beside it; that would never end
+    return paths
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -6,21 +6,19 @@ one that does not read holds up nobody: see `flashq.observe.streams`.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from starlette.routing import BaseRoute, Route, WebSocketRoute
-
 from flashq.commands.session import Session
-from flashq.errors import FlashQError
+from flashq.errors import BadRequest, FlashQError
 from flashq.observe.events import ALL
 from flashq.observe.ring import Told
 from flashq.observe.streams import Ending, Portion, Stream, Streams
+from flashq.protocol.codec import encode, failure
 from flashq.protocol.requests import Subscribe
 from flashq.transports.calls import Pending
 from flashq.transports.http.auth import query_of
-from flashq.transports.http.endpoints import Door, Receive, Scope, Send, send_error
-from flashq.transports.http.envelope import SAFE, Headers, refusal
+from flashq.transports.http.endpoints import Door, Receive, Scope, Send, send_all, send_error
+from flashq.transports.http.envelope import JSON, SAFE, Headers, refusal
 
 SSE: Final[Headers] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -107,14 +105,19 @@ class WebSockets:
             outlet.close()
 
 
-def event_routes(door: Door, streams: Streams) -> Sequence[BaseRoute]:
-    """The paths of both."""
-    sse, websockets = Events(door, streams), WebSockets(door, streams)
-    routes = [Route(path, sse, methods=["GET"]) for path in ("/events", "/events/{queue}")]
-    for route in routes:
-        assert route.methods is not None
-        route.methods.discard("HEAD")  # the router takes it for granted beside GET; here it would never end
-    return [*routes, *(WebSocketRoute(path, websockets) for path in ("/ws", "/ws/{queue}"))]
+def event_streams(door: Door, streams: Streams) -> dict[tuple[str, str], Any]:
+    """Both, by the kind of connection and the first word of their path."""
+    return {
+        ("http", "events"): Events(door, streams),
+        ("websocket", "ws"): WebSockets(door, streams),
+        ("http", "ws"): _no_websocket,
+    }
+
+
+async def _no_websocket(_: Scope, __: Receive, send: Send) -> None:
+    """Tell one who asked for a page where there is none."""
+    headers = [*JSON, (b"connection", b"upgrade"), (b"upgrade", b"websocket")]
+    await send_all(send, 426, headers, encode(failure(BadRequest("Invalid: there is only a WebSocket here"))))
 
 
 class _Outlet:
