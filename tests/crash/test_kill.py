@@ -50,7 +50,7 @@ def run(folder: Path, kills: int, enough: int = 0, *, durability: str = "full") 
     server = ServerProcess(folder, unix=True, environment={"DURABILITY": durability})
     server.start()
     assert server.mode.startswith(durability)
-    server.environment["PORT"] = str(server.port)
+    server.environment |= {"PORT": str(server.port), "HTTP_PORT": str(server.http_port)}
     set_limit(server)
     crowd = Crowd(server, SEED)
     crowd.start()

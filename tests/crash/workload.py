@@ -4,6 +4,7 @@ Producers push in four ways, workers finish what they get in four ways. A client
 got no answer, and comes back as soon as there is a server again.
 """
 
+import http.client
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ from itertools import count
 from typing import Any, Final
 
 from tests.crash.history import Ack, Delivery, History, Push
+from tests.fakes.http_client import HttpClient
 from tests.fakes.server_process import Answer, EndOfAnswers, LineClient, ServerProcess, line
 
 PLAIN: Final = "plain"
@@ -35,6 +37,36 @@ GONE: Final = (EndOfAnswers, OSError)
 
 ENDLESS: Final = {"max_attempts": 0, "backoff": 0}
 """Jobs of this workload leave by being acknowledged and in no other way."""
+
+
+class WebClient(LineClient):
+    """The same over HTTP: what was sent since the last answer was read is the body of one request."""
+
+    def __init__(self, port: int) -> None:
+        """Args: ``port``: of the HTTP door."""
+        self._web = HttpClient(port)
+        self._unsent: list[bytes] = []
+        self._answers: deque[bytes] = deque()
+
+    def send_raw(self, data: bytes) -> None:
+        """Let these lines be part of the next request."""
+        self._unsent.append(data)
+
+    def receive_raw(self) -> bytes:
+        """The next answer."""
+        if not self._answers:
+            body, self._unsent = b"".join(self._unsent), []
+            try:
+                answer = self._web.ask("POST", "/commands", body)
+            except http.client.HTTPException as error:
+                raise EndOfAnswers from error
+            assert answer.status == 200, answer
+            self._answers.extend(answer.body.removesuffix(b"\n").split(b"\n"))
+        return self._answers.popleft()
+
+    def close(self) -> None:
+        """Close it."""
+        self._web.close()
 
 
 class Client(threading.Thread):
@@ -270,18 +302,19 @@ def _outcome(answer: Answer) -> str:
 
 
 class Crowd:
-    """All clients of a run: half of them over TCP, half over the Unix socket."""
+    """All clients of a run: a third of them over TCP, a third over the Unix socket, a third over HTTP."""
 
     def __init__(self, server: ServerProcess, seed: int) -> None:
         self._server = server
         self.watcher = Watcher(server.client, seed + 20, lambda: 0)
-        doors: list[Callable[[], LineClient]] = [server.client, server.unix_client]
+        doors: list[Callable[[], LineClient]] = [server.client, server.unix_client, lambda: WebClient(server.http_port)]
         self.workers = [
-            Worker(kind, doors[n % 2], seed + n) for n, kind in enumerate(("batch", "single", "failing", "late"))
+            Worker(kind, doors[n % 3], seed + n)
+            for n, kind in enumerate(("batch", "single", "failing", "late", "batch", "single"))
         ]
         self.producers = [
-            Producer(kind, doors[n % 2], seed + 10 + n, lambda: self.watcher.pending)
-            for n, kind in enumerate(("single", "batch", "keyed", "named"))
+            Producer(kind, doors[n % 3], seed + 10 + n, lambda: self.watcher.pending)
+            for n, kind in enumerate(("single", "batch", "keyed", "named", "batch", "named"))
         ]
         self.clients: list[Client] = [*self.workers, *self.producers, self.watcher]
 
