@@ -269,7 +269,6 @@ class Dispatch:
         lease: Lease | None = None
         last = None
         jobs: list[JobView] = []
-        ready_since: list[int] = []
         for id in ids:
             chunk = chunks[id >> CHUNK_BITS]
             slot = id & MASK
@@ -285,10 +284,8 @@ class Dispatch:
             if id in extras:
                 job = view(self._jobs, id)
                 assert job is not None
-                ready_since.append(job.run_at)
             else:
                 created = chunk.created[slot]
-                ready_since.append(created)
                 job = JobView(
                     id, name, Raw(chunk.data[slot]), options.priority, created, created, started, 0,
                     options.max_attempts, options.backoff, options.ttl, options.timeout, None, [], 0, None, [],
@@ -297,7 +294,10 @@ class Dispatch:
             jobs.append(job)
         for lease in leases.values():
             lease.open = len(lease.ids)
-        self._wait_times.add_since(ready_since, started)
+        if len(jobs) == 1:
+            self._wait_times.add(started - jobs[0].run_at)
+        else:
+            self._wait_times.add_since([job.run_at for job in jobs], started)
         return jobs
 
     def _await_refill(self, queue: Queue, now: Instant) -> None:

@@ -46,7 +46,7 @@ class Histogram:
         """Things that began at these moments ended now; there is at least one. Negative times as with `add`."""
         count = len(moments)
         bounds, counts = self._bounds, self._counts
-        if count == 1 or moments.count(moments[0]) == count:
+        if moments.count(moments[0]) == count:  # pushed together
             took = now - moments[0]
             counts[bisect_left(bounds, took)] += count
             if took > 0:
