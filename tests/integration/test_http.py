@@ -16,6 +16,8 @@ from flashq import __version__
 from flashq.transports.http.routes import ROUTES
 
 TOKEN = "a token that nobody guesses"
+
+_addresses = count(1)
 _numbers = count(1)
 
 
@@ -409,7 +411,8 @@ def test_every_route_asks_for_a_token(guarded: ServerProcess, route: tuple[str, 
     """None is forgotten: without one it is refused, and with a wrong one."""
     method, path = route
     path = path.replace("{queue}", "q").replace("{id}", "1").replace("{name}", "n")
-    with HttpClient(guarded.http_port) as anonymous, HttpClient(guarded.http_port, "wrong") as wrong:
+    source = f"127.0.1.{next(_addresses)}"
+    with HttpClient(guarded.http_port) as anonymous, HttpClient(guarded.http_port, "wrong", source) as wrong:
         assert anonymous.refused(method, path) == (401, "unauthorized", "Authentication required")
         assert wrong.refused(method, path, Authorization="Bearer wrong") == (401, "unauthorized", "Invalid token")
 
