@@ -37,6 +37,8 @@ PYTEST: Final = (
 DEVELOPING: Final = re.compile(r"flashq dev\b")
 """A server and a worker in one command: the page has its server, so it stands for the worker."""
 
+CURL: Final = Path(__file__).parents[1] / "fakes" / "curl.py"
+
 _NAME: Final = re.compile(r"# ([\w./-]+\.\w+)\n")
 _NOT_RUN: Final = re.compile(r"<!-- not run: \S.* -->")
 
@@ -120,7 +122,7 @@ class Stage:
         self._interpreter: _Interpreter | None = None
         bin_folder = str(Path(sys.executable).parent)
         self._environment = {
-            "PATH": os.pathsep.join((bin_folder, os.environ.get("PATH", ""))),
+            "PATH": os.pathsep.join((bin_folder, os.environ.get("PATH", ""), str(_stand_ins(folder)))),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(folder),
@@ -271,6 +273,16 @@ class _Interpreter:
             self._process.wait()
         self._answers.close()
         self._printed.close()
+
+
+def _stand_ins(folder: Path) -> Path:
+    """A folder with commands that the pages use and a machine may not have; it is looked at last."""
+    stand_ins = folder / ".stand-ins"
+    stand_ins.mkdir()
+    curl = stand_ins / "curl"
+    curl.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{CURL}" "$@"\n', encoding="utf-8")
+    curl.chmod(0o755)
+    return stand_ins
 
 
 def _commands(body: str) -> list[str]:

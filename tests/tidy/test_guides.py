@@ -13,17 +13,21 @@ The rules for a page, in the order in which its blocks stand:
 - Each line of a ``shell`` block is a command (a leading ``$ `` is taken off, a backslash at the end joins lines) and
   must end with exit code 0. ``flashq worker ...`` and lines that end with ``&`` are left running until the page ends;
   ``flashq dev ...`` stands for its worker; ``flashq serve``, ``pip install`` and their like are skipped.
+  Where there is no ``curl``, a small one of ours takes its place.
 - An ``output`` block is what the block before it printed (stdout and stderr), line ends aside; ``…`` stands for
   anything.
 - ``<!-- not run: REASON -->`` on the line above a fence excuses the block. Blocks of other kinds (``text``, ``sh``,
   ``json`` ...) are only shown.
 """
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.fakes.server_process import MEMORY, ServerProcess
-from tests.tidy.guide import Stage, blocks, runs
+from tests.tidy.guide import CURL, Stage, blocks, runs
 from tests.tidy.source import ROOT
 
 PAGES = [
@@ -121,6 +125,25 @@ def test_a_block_that_fails_is_found(block: str, tmp_path: Path) -> None:
     """A program, a command or a test that fails fails the page, and says with what."""
     with pytest.raises(pytest.fail.Exception, match=r"page\.md:3: (?s:.*)planted"):
         _play(f"Text.\n\n{block}\n", tmp_path)
+
+
+def test_the_curl_of_those_who_have_none(tmp_path: Path) -> None:
+    """It asks what curl would ask, and prints the answer whether it is good or not."""
+    with ServerProcess(tmp_path / "server", url=MEMORY) as server:
+        (tmp_path / "body").write_text('{"data": 1}')
+        url = f"localhost:{server.http_port}/queues/q"
+        printed = [
+            subprocess.run([sys.executable, CURL, "-s", *words], capture_output=True, cwd=tmp_path, timeout=20).stdout
+            for words in (
+                (f"{url}/jobs", "-H", "X-Own: 1", "--data-binary", "@body"),
+                (f"{url}/jobs/batch", "-d", '{"jobs": 1}'),
+                (f"{url}/dlq", "-X", "DELETE"),
+                (f"http://{url}/jobs?count=2",),
+            )
+        ]
+    pushed, refused, purged, pulled = (json.loads(body) for body in printed)
+    assert (pushed["id"], refused["code"], purged["data"]) == (1, "bad_request", 0)
+    assert [job["id"] for job in pulled["data"]] == [1]
 
 
 def test_blocks_after_each_other_are_all_found() -> None:

@@ -189,6 +189,7 @@ def _operation(route: Route, types: Types) -> Json:
     in_path = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
     operation = _head(route.method, route.path, text_of(route.request), COMMANDS[route.request].role)
     operation["x-flashq-command"] = COMMANDS[route.request].name
+    operation["x-flashq-role"] = COMMANDS[route.request].role
     parameters = [_parameter("path", name, members.pop(name), required=True) for name in in_path]
     if route.body == "members":
         operation["requestBody"] = _body(route, members, required - set(in_path))
