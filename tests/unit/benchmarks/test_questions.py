@@ -1,7 +1,7 @@
 """Every benchmark runs, in a size that proves only that; and the arithmetic of those that have some."""
 
 import pytest
-from benchmarks import hot_path, http, latency, memory, recovery, scaling, throughput, worker
+from benchmarks import hot_path, http, latency, memory, recovery, scaling, streams, throughput, worker
 from benchmarks.hot_path import count_calls
 from benchmarks.latency import Timetable, percentile
 from benchmarks.report import TINY, Question
@@ -21,6 +21,7 @@ from benchmarks.report import TINY, Question
         scaling.run,
         worker.run,
         http.steady,
+        streams.run,
     ],
     ids=lambda question: f"{question.__module__}.{question.__name__}",
 )
