@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from flashq.observe.streams import LINGER_SECONDS, STUCK_SECONDS
+from flashq.security.tokenfile import change, make_row
 from flashq.transports.http.events import RETRY_MS
 
 TOKEN = "a token that nobody guesses"
@@ -276,6 +277,42 @@ def test_tokens(guarded: ServerProcess) -> None:
     with sse(guarded, f"/stats?token={query}") as stats:
         assert stats.status == 401
     assert TOKEN not in guarded.errors()
+
+
+def test_a_token_that_is_withdrawn(tmp_path: Path) -> None:
+    """Its streams hear of its queues only, and end in good order within seconds; those of another token go on."""
+    process = ServerProcess(tmp_path, url=MEMORY)
+    few = make_row("few", "viewer", ("a*",), "canary-few", 1)
+    others = [
+        make_row(name, role, None, f"canary-{name}", 1) for name, role in (("all", "viewer"), ("maker", "producer"))
+    ]
+    change(process.data / "tokens.json", lambda _: [few, *others])
+    with (
+        process as server,
+        sse(server, "/events?token=canary-few") as one,
+        websocket(server, "/ws?token=canary-few") as other,
+        websocket(server, "/ws?token=canary-all") as third,
+    ):
+        with sse(server, "/events/b?token=canary-few") as refused:
+            assert refused.status == 403
+        with server.client() as lines:
+            lines.ok("AUTH", token="canary-maker")
+            lines.ok("PUSH", queue="b", data=1)
+            lines.ok("PUSH", queue="a-1", data=1)
+        assert one.next().json["queue"] == "a-1"
+        assert frame(other)["queue"] == "a-1"
+        assert [frame(third)["queue"] for _ in range(2)] == ["b", "a-1"]
+        withdrawn = time.monotonic()
+        change(server.data / "tokens.json", lambda _: others)
+        with pytest.raises(EndOfStream):
+            one.next()
+        with pytest.raises(ConnectionClosed) as closed:
+            other.recv(20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert time.monotonic() - withdrawn < 5
+        third.ping().wait(20)
+        assert "canary" not in server.errors()
 
 
 def test_a_page_that_was_let_in(guarded: ServerProcess) -> None:
