@@ -32,6 +32,7 @@ VARIABLES: Final[dict[str, str]] = {
     "LEASE": "ms that an attempt may be silent when neither its job nor its worker bounds it",
     "WORKER_SILENCE": "ms without a heartbeat after which a worker is gone and its attempts fail",
     "MAX_MEMORY": "bytes for jobs; beyond it pushes are refused and everything else goes on",
+    "WEBHOOK_ALLOW_PRIVATE": "1: webhooks may name this machine and addresses that are not public",
     "LOOP": "auto, uvloop or asyncio",
     "LOG_LEVEL": "debug, info, warning or error",
     "LOG_FORMAT": "text: lines for people; json: one object a line",
@@ -60,6 +61,7 @@ class Config(Struct, frozen=True, kw_only=True):
         auth_tokens: administrators' tokens; without these and without a token file everybody is welcome.
         tokens_file: tokens with roles; empty means ``tokens.json`` in the data folder, if it is there.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
+        webhook_allow_private: webhooks may name this machine and addresses that are not public.
         loop: which event loop.
         log_level, log_format: how much is logged, and for whom.
     """
@@ -81,6 +83,7 @@ class Config(Struct, frozen=True, kw_only=True):
     lease: int = 30 * 60 * 1_000
     worker_silence: int = 30_000
     max_memory: int = 1024 * 1024 * 1024
+    webhook_allow_private: bool = False
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -131,6 +134,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         lease=_number(source, "LEASE", 30 * 60 * 1_000, 1_000, MAX_DURATION_MS),
         worker_silence=_number(source, "WORKER_SILENCE", 30_000, 100, MAX_DURATION_MS),
         max_memory=_number(source, "MAX_MEMORY", 1024**3, 1024**2, 2**53),
+        webhook_allow_private=_flag(source, "WEBHOOK_ALLOW_PRIVATE", default=False),
         loop=_word(source, "LOOP", "auto", ("auto", "uvloop", "asyncio")),  # type: ignore[arg-type]
         log_level=_word(source, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),  # type: ignore[arg-type]
         log_format=_word(source, "LOG_FORMAT", "text", ("text", "json")),  # type: ignore[arg-type]

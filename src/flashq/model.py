@@ -161,6 +161,35 @@ class WorkerView(Struct, gc=False):
     failed: int
 
 
+class WebhookView(Struct, gc=False):
+    """A webhook in a listing; its secret is never shown.
+
+    Attributes:
+        id: by which it is deleted, and the beginning of the ids of its deliveries.
+        url: where it is called.
+        events: types of events, ``*`` = all.
+        queue: only of this one; None = of all.
+        has_secret: whether its deliveries are signed.
+        created_at: ms since the Unix epoch.
+        pending: deliveries that are still owed to it.
+        delivered, failed, dropped: since the server's start: that it has, that were given up after the last try, that
+            had to make room for newer ones.
+        last_error: why the newest try that failed since the server's start did, or None.
+    """
+
+    id: str
+    url: str
+    events: list[str]
+    queue: str | None
+    has_secret: bool
+    created_at: int
+    pending: int
+    delivered: int
+    failed: int
+    dropped: int
+    last_error: str | None
+
+
 class EndedAttempt(Struct, frozen=True):
     """An attempt that the server ended and its worker did not.
 

@@ -432,6 +432,21 @@ async def schedules(client: Any, queue: str) -> None:
 
 
 @case
+async def webhooks(client: Any, queue: str) -> None:
+    """Webhooks are registered, listed without their secrets, and removed."""
+    id = await client.add_webhook("https://example.org/hook", ["failed"], queue=queue, secret="hush")
+    shown = next(each for each in await client.webhooks() if each.id == id)
+    assert (shown.url, shown.events, shown.queue) == ("https://example.org/hook", ["failed"], queue)
+    assert (shown.has_secret, shown.pending, shown.last_error) == (True, 0, None)
+    await client.delete_webhook(id)
+    assert all(each.id != id for each in await client.webhooks())
+    with pytest.raises(NotFound, match="Webhook not found"):
+        await client.delete_webhook(id)
+    with pytest.raises(BadRequest, match="Invalid"):
+        await client.add_webhook("http://10.0.0.1/")
+
+
+@case
 async def figures(client: Any, queue: str) -> None:
     """Statistics and metrics count what was done."""
     before = await client.stats()

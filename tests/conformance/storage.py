@@ -17,6 +17,9 @@ from msgspec import structs
 
 from flashq.engine.records import (
     Added,
+    CallRow,
+    CallsOver,
+    CallsOwed,
     Changed,
     Collected,
     Completed,
@@ -32,6 +35,9 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN
@@ -53,6 +59,8 @@ def seen(snapshot: Snapshot) -> Seen:
         "queues": [structs.asdict(row) for row in snapshot.queues],
         "crons": [structs.asdict(row) for row in snapshot.crons],
         "dropped": list(snapshot.dropped),
+        "webhooks": [structs.asdict(row) for row in snapshot.webhooks],
+        "calls": [structs.asdict(call) for call in snapshot.calls],
     }
 
 
@@ -67,6 +75,8 @@ class Model:
         self.queues: dict[str, QueueRow] = {}
         self.crons: dict[str, CronRow] = {}
         self.dropped: list[int] = []
+        self.webhooks: dict[str, WebhookRow] = {}
+        self.calls: dict[int, CallRow] = {}
 
     def apply(self, record: Record) -> None:
         """One record."""
@@ -110,6 +120,17 @@ class Model:
                     self.jobs[id].inputs = list(given.items())
             case Overfilled():
                 self.jobs[record.id].inputs, self.jobs[record.id].excess = None, record.excess
+            case WebhookSet(row):
+                self.webhooks[row.id] = row
+            case WebhookDeleted():
+                del self.webhooks[record.id]
+                self.calls = {number: call for number, call in self.calls.items() if call.webhook != record.id}
+            case CallsOwed():
+                for number, webhook in enumerate(record.webhooks, record.first):
+                    self.calls[number] = CallRow(number, webhook, record.body)
+            case CallsOver():
+                for number in record.numbers:
+                    del self.calls[number]
 
     def add(self, row: JobRow) -> None:
         """A new job."""
@@ -153,6 +174,8 @@ class Model:
             [structs.replace(self.queues[name]) for name in sorted(self.queues)],
             [self.crons[name] for name in sorted(self.crons)],
             list(self.dropped),
+            [self.webhooks[id] for id in sorted(self.webhooks)],
+            [self.calls[number] for number in sorted(self.calls)],
         )
 
 
@@ -251,6 +274,28 @@ class History:
         """A schedule is deleted, or one that is not there."""
         self.note(CronDeleted(f"c{a % 3}"))
 
+    def do_webhook(self, a: int, b: int, text: str) -> None:
+        """Somebody wants to be told."""
+        row = WebhookRow(f"w{self.clock}", "https://ä/" + text, [[], ["pushed", text]][a % 2], None, None, self.clock)
+        if b % 2:
+            row.queue, row.secret = "q", text
+        self.note(WebhookSet(row))
+
+    def do_unhook(self, a: int, b: int, text: str) -> None:
+        """Somebody wants it no more."""
+        if webhooks := sorted(self.model.webhooks):
+            self.note(WebhookDeleted(webhooks[a % len(webhooks)]))
+
+    def do_owe(self, a: int, b: int, text: str) -> None:
+        """Webhooks are to be called."""
+        if webhooks := sorted(self.model.webhooks)[: 1 + b]:
+            self.note(CallsOwed(self.clock * 100, webhooks, f'{{"text":"{a}ä"}}'.encode()))
+
+    def do_call(self, a: int, b: int, text: str) -> None:
+        """They were, or it is given up."""
+        if calls := sorted(self.model.calls)[a % 3 :][: 1 + b]:
+            self.note(CallsOver(calls))
+
     def take(self) -> bytes:
         """The records since the last call, as a group."""
         blob = encode(self.turn)
@@ -271,6 +316,11 @@ KINDS = [
     "configure",
     "cron",
     "uncron",
+    "webhook",
+    "unhook",
+    "owe",
+    "owe",
+    "call",
 ]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 30), st.integers(0, 9), TEXTS)

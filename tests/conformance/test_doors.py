@@ -986,6 +986,41 @@ def test_cron_fires(door: Door, client: LineClient) -> None:
     assert job["created_at"] % 1_000 < 500
 
 
+def test_webhooks(door: Door, client: LineClient) -> None:
+    """They are registered, listed member for member without their secrets, and removed."""
+    before = now_ms()
+    said = {"url": f"https://example.org/{door.queue}", "queue": door.queue}
+    id = client.ok("WEBHOOK", events=["failed", "completed"], secret="hush", **said)["id"]
+    other = client.ok("WEBHOOK", events=["*"], url=said["url"])["id"]
+    shown = {hook["id"]: hook for hook in client.ok("WEBHOOKLIST")["webhooks"]}
+    assert before <= shown[id].pop("created_at") <= now_ms()
+    counts = {"pending": 0, "delivered": 0, "failed": 0, "dropped": 0, "last_error": None}
+    assert shown[id] == {"id": id, "events": ["completed", "failed"], "has_secret": True, **said, **counts}
+    assert (shown[other]["events"], shown[other]["queue"], shown[other]["has_secret"]) == (["*"], None, False)
+    for each in (id, other):
+        assert client.ask("WEBHOOKDELETE", id=each) == {"ok": True}
+    assert client.refused("WEBHOOKDELETE", id=id) == ("not_found", "Webhook not found")
+    assert not {id, other} & {hook["id"] for hook in client.ok("WEBHOOKLIST")["webhooks"]}
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({"url": "http://127.0.0.1/"}, "Invalid: the URL names an address that is not public - at `$.url`"),
+        ({"url": "example.org"}, "Invalid: the URL must begin with http:// or https:// - at `$.url`"),
+        ({"events": ["exploded"]}, "Invalid: unknown event type 'exploded' - at `$.events`"),
+        ({"events": []}, "Invalid: Expected `array` of length >= 1 - at `$.events`"),
+        ({"secret": ""}, "Invalid: Expected `str` of length >= 1 - at `$.secret`"),
+        ({"queue": "a b"}, BAD_NAME),
+    ],
+)
+def test_bad_webhooks(door: Door, client: LineClient, members: dict[str, object], text: str) -> None:
+    """What is wrong is said, and nothing was registered."""
+    url = f"https://example.org/{door.queue}"
+    assert client.refused("WEBHOOK", **{"url": url, "events": ["*"], **members}) == ("bad_request", text)
+    assert url not in {hook["url"] for hook in client.ok("WEBHOOKLIST")["webhooks"]}
+
+
 def test_cron_gives_its_jobs_what_it_was_set_with(door: Door, client: LineClient) -> None:
     """All members arrive with the job, and while that one lives nothing more is pushed."""
     name = door.name("cron")
@@ -1409,6 +1444,11 @@ MISTYPED: list[tuple[str, list[dict[str, Any]]]] = [
     ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", "unique_key": v} for v in (1, [], "k" * 257)]),
     ("CRON", [{"name": "n", "queue": "q", "schedule": "* * * * *", "tags": v} for v in ("a", [1], ["t"] * 101)]),
     ("CRONDELETE", wrong({"name": "n"}, "name", TEXTS_WRONG)),
+    ("WEBHOOK", wrong({"url": "https://a.example/", "events": ["*"]}, "url", [*TEXTS_WRONG, "", "u" * 2_049])),
+    ("WEBHOOK", wrong({"url": "https://a.example/", "events": ["*"]}, "events", ["*", [1], None, {}, [], ["*"] * 101])),
+    ("WEBHOOK", [{"url": "https://a.example/", "events": ["*"], "secret": v} for v in (1, "", [], "s" * 257)]),
+    ("WEBHOOK", [{"url": "https://a.example/", "events": ["*"], "queue": v} for v in (1, [], {}, True)]),
+    ("WEBHOOKDELETE", wrong({"id": "w"}, "id", TEXTS_WRONG)),
     ("RATELIMIT", wrong({"queue": "q", "limit": 1}, "limit", [*NUMBERS_WRONG, 2**32])),
     ("SETCONCURRENCY", wrong({"queue": "q", "limit": 1}, "limit", [*NUMBERS_WRONG, 2**32])),
     ("AUTH", wrong({"token": "t"}, "token", TEXTS_WRONG)),
@@ -1447,6 +1487,6 @@ def test_the_server_speaks_of_itself(client: LineClient, door: Door) -> None:
 def test_every_command_is_tested_here() -> None:
     """A new command without a row in these tables would go untested."""
     listed = {cmd for cmd, _ in MISTYPED} | set(NAMING)
-    plain = {"PING", "STATS", "METRICS", "CRONLIST", "LISTQUEUES", "WORKERS", "SETTINGS", "NODES"}
+    plain = {"PING", "STATS", "METRICS", "CRONLIST", "WEBHOOKLIST", "LISTQUEUES", "WORKERS", "SETTINGS", "NODES"}
     plain |= {"SHUTDOWN", "RESTART"}  # tests/integration/test_http.py: nothing else would be tested after them
     assert {command.name for command in COMMANDS.values()} == listed | plain

@@ -364,6 +364,7 @@ def test_jobs_get(said: Said, told: Told, client: FlashQ, queue: str) -> None:
         ["jobs", "fail", 900_000],
         ["jobs", "heartbeat", 900_000],
         ["cron", "delete", "nobody"],
+        ["webhook", "delete", "nobody"],
     ],
 )
 def test_nothing_there(said: Said, arguments: list[str | int], url: str) -> None:
@@ -508,6 +509,23 @@ def test_cron(said: Said, told: Told, queue: str) -> None:
     found = next(one for one in told("cron", "list") if one["name"] == queue)
     assert (found["ttl"], found["timeout"], found["unique_key"], found["tags"]) == (5, None, "k", ["a", "b"])
     assert said("cron", "delete", queue) == f"{queue} removed\n"
+
+
+def test_webhook(said: Said, told: Told, queue: str, tmp_path: Path) -> None:
+    """A webhook is registered, listed without its secret, and removed; what may not be called is refused."""
+    file = tmp_path / "secret"
+    file.write_text("hush\n")
+    url = f"https://example.org/{queue}"
+    id = told("webhook", "add", url, "--event", "failed", "--queue", queue, "--secret-file", file)["id"]
+    found = next(one for one in told("webhook", "list") if one["id"] == id)
+    assert (found["url"], found["events"], found["queue"], found["has_secret"]) == (url, ["failed"], queue, True)
+    assert "hush" not in said("webhook", "list")
+    assert said("webhook", "delete", id) == f"{id} removed\n"
+    assert re.fullmatch(r"[0-9a-f]{16} registered\n", said("webhook", "add", url))
+    (found,) = (one for one in told("webhook", "list") if one["url"] == url)
+    assert (found["events"], found["queue"], found["has_secret"]) == (["*"], None, False)
+    told("webhook", "delete", found["id"])
+    assert told("webhook", "add", "http://10.0.0.1/", code=exits.REFUSED)["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("schedule", ["*/0", "never", "61 * * * *", "x" * 300])

@@ -181,6 +181,19 @@ def test_schedules(web: HttpClient, queue: str) -> None:
     assert web.refused("DELETE", f"/crons/{queue}") == (404, "not_found", "Cron job not found")
 
 
+def test_webhooks(web: HttpClient, queue: str) -> None:
+    """Registered, listed without their secrets, deleted, and deleted no second time."""
+    url = f"https://example.org/{queue}"
+    id = web.data("POST", "/webhooks", {"url": url, "events": ["failed"], "queue": queue, "secret": "hush"})
+    (hook,) = [each for each in web.data("GET", "/webhooks") if each["id"] == id]
+    assert (hook["url"], hook["events"], hook["queue"], hook["has_secret"]) == (url, ["failed"], queue, True)
+    assert "secret" not in hook
+    assert web.data("DELETE", f"/webhooks/{id}") is True
+    assert web.refused("DELETE", f"/webhooks/{id}") == (404, "not_found", "Webhook not found")
+    status, code, _ = web.refused("POST", "/webhooks", {"url": "http://10.0.0.1/", "events": ["*"]})
+    assert (status, code) == (400, "bad_request")
+
+
 def test_the_server_speaks_of_itself(web: HttpClient, server: ServerProcess, queue: str) -> None:
     """Counts, rates, workers, settings, nodes."""
     web.ok("POST", f"/queues/{queue}/jobs", {"data": 1})

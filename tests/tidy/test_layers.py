@@ -37,12 +37,21 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "flashq.security",
         *WORDS,
     ),
+    "flashq.webhooks": (
+        "flashq.webhooks",
+        "flashq.transports.base",
+        "flashq.engine",
+        "flashq.protocol",
+        "flashq.security",
+        *WORDS,
+    ),
     "flashq.server": (
         "flashq",
         "flashq.logs",
         "flashq.server",
         "flashq.config",
         "flashq.transports",
+        "flashq.webhooks",
         "flashq.commands",
         "flashq.observe",
         "flashq.security",
@@ -165,7 +174,7 @@ def test_the_client_needs_only_msgspec() -> None:
         for path in source_files()
         if _owner(module_name(path)) in ("flashq", "flashq.logs", "flashq.client", "flashq.protocol", *WORDS)
         for each in imports(path)
-        if each.module.split(".")[0] in {"apsw", "click", "cronsim", "rich", "tzdata", "uvloop"}
+        if each.module.split(".")[0] in {"aiohttp", "apsw", "click", "cronsim", "rich", "tzdata", "uvloop", "yarl"}
     }
     assert foreign == set()
 

@@ -23,6 +23,7 @@ from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
 from flashq.cli.show import give_up_output
 from flashq.cli.token import token
 from flashq.cli.watch import events, metrics, ping, stats, workers
+from flashq.cli.webhook import webhook
 from flashq.errors import FlashQError
 
 _LONG: Final = ("serve", "worker", "dev")
@@ -144,5 +145,8 @@ def _missing(name: str, package: str) -> click.Command:
     return click.Command(name, callback=refuse, context_settings=settings, help="(not installed)")
 
 
-for _verb in (ping, push, flow, pull, wait, jobs, queues, dlq, cron, stats, metrics, workers, events, token, bench):
+_VERBS = (
+    ping, push, flow, pull, wait, jobs, queues, dlq, cron, webhook, stats, metrics, workers, events, token, bench
+)  # fmt: skip
+for _verb in _VERBS:
     program.add_command(_verb)

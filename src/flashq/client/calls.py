@@ -20,7 +20,7 @@ from flashq.client import encoding
 from flashq.client.encoding import JobSpec
 from flashq.client.results import AckedBatch, Cron, Ending, JobPage, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
-from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
+from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol import replies, requests
 
 T = TypeVar("T")
@@ -129,6 +129,10 @@ class _Crons(Struct, gc=False):
     crons: list[Cron]
 
 
+class _Webhooks(Struct, gc=False):
+    webhooks: list[WebhookView]
+
+
 class _Ended(Struct, gc=False):
     ended: list[EndedAttempt] = []
 
@@ -171,6 +175,8 @@ _read_purged = _reader(replies.Purged, lambda reply: reply.count)
 _read_stats = _reader(Stats, lambda stats: stats)
 _read_metrics = _reader(replies.MetricsReply, lambda reply: reply.metrics)
 _read_crons = _reader(_Crons, lambda reply: reply.crons)
+_read_webhook = _reader(replies.WebhookAdded, lambda reply: reply.id)
+_read_webhooks = _reader(_Webhooks, lambda reply: reply.webhooks)
 _read_queues = _reader(replies.Queues, lambda reply: reply.queues)
 _read_workers = _reader(replies.WorkersReply, lambda reply: reply.workers)
 
@@ -498,6 +504,24 @@ def delete_cron(name: str) -> Call[None]:
 def crons() -> Call[list[Cron]]:
     """CRONLIST: all schedules."""
     return Call(requests.CronList(), _read_crons, True)
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------
+
+
+def add_webhook(url: str, events: Sequence[str], *, queue: str | None = None, secret: str | None = None) -> Call[str]:
+    """WEBHOOK: call a URL at each event."""
+    return Call(encoding.Webhook(url=url, events=list(events), queue=queue, secret=secret), _read_webhook)
+
+
+def delete_webhook(id: str) -> Call[None]:
+    """WEBHOOKDELETE: remove a webhook, and what is still to be delivered to it."""
+    return Call(requests.WebhookDelete(id=id), read_ok)
+
+
+def webhooks() -> Call[list[WebhookView]]:
+    """WEBHOOKLIST: all webhooks."""
+    return Call(requests.WebhookList(), _read_webhooks, True)
 
 
 # --- server and workers ----------------------------------------------------------------------------------------

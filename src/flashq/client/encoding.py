@@ -34,6 +34,7 @@ __all__ = [
     "PushFlow",
     "Release",
     "WaitJob",
+    "Webhook",
     "encode",
 ]
 
@@ -148,6 +149,10 @@ class Progress(requests.Progress, omit_defaults=True, kw_only=True, gc=False):
 
 class Hello(requests.Hello, omit_defaults=True, kw_only=True, gc=False):
     """HELLO."""
+
+
+class Webhook(requests.Webhook, omit_defaults=True, kw_only=True, gc=False):
+    """WEBHOOK."""
 
 
 class Cron(requests.Cron, omit_defaults=True, kw_only=True, gc=False):

@@ -34,7 +34,7 @@ from flashq.client.results import (
 )
 from flashq.client.sync_connection import SyncConnection, Wire
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
-from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WorkerView
+from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
 from flashq.protocol.requests import ListedState, Request
 
@@ -626,6 +626,40 @@ class FlashQ:
     def crons(self) -> list[Cron]:
         """All schedules."""
         return self._do(calls.crons())
+
+    # --- webhooks ---
+
+    def add_webhook(
+        self, url: str, events: Sequence[str] = ("*",), *, queue: str | None = None, secret: str | None = None
+    ) -> str:
+        """Have the server call a URL at each event, also when nobody listens and after a restart.
+
+        Args:
+            url: where; its host must be out on the internet unless the server allows others.
+            events: types of events, as in `subscribe`; ``*`` = all.
+            queue: only of this one; None = of all.
+            secret: signs each call, so that the receiver knows who it is from.
+
+        Returns:
+            The webhook's id.
+
+        Raises:
+            BadRequest: the URL may not be called, or an event or queue cannot be.
+            LimitReached: there are as many webhooks as there may be.
+        """
+        return self._do(calls.add_webhook(url, events, queue=queue, secret=secret))
+
+    def delete_webhook(self, id: str) -> None:
+        """Remove a webhook, and what is still to be delivered to it.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        self._do(calls.delete_webhook(id))
+
+    def webhooks(self) -> list[WebhookView]:
+        """All webhooks, and how their deliveries go; without their secrets."""
+        return self._do(calls.webhooks())
 
     # --- server ---
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from flashq.commands import admin, browse, cron, jobs, queues
+from flashq.commands import admin, browse, cron, jobs, queues, webhooks
 from flashq.commands.session import Context, Session
 from flashq.engine.queue import Queue
 from flashq.errors import BadRequest, Forbidden, NotActive, NotFound
@@ -165,6 +165,24 @@ def _list_crons(context: Context, session: Session, request: requests.CronList, 
     return replies.Crons(crons=[row for row in reply.crons if row.queue in _scope(session)])
 
 
+def _set_webhook(_: Context, session: Session, request: requests.Webhook, __: Instant) -> None:
+    """Of all queues it would tell of others, too."""
+    if request.queue is None:
+        raise Forbidden("Forbidden: a webhook without a queue needs a token for all queues")
+    _check_queue(session, request.queue)
+
+
+def _delete_webhook(context: Context, session: Session, request: requests.WebhookDelete, _: Instant) -> None:
+    webhook = context.engine.webhooks.by_id.get(request.id)
+    if webhook is not None and not _sees_webhook(session, webhook.row.queue):
+        raise NotFound("Webhook not found")
+
+
+def _list_webhooks(context: Context, session: Session, request: requests.WebhookList, now: Instant) -> replies.Webhooks:
+    reply = webhooks.webhook_list(context, session, request, now)
+    return replies.Webhooks(webhooks=[hook for hook in reply.webhooks if _sees_webhook(session, hook.queue)])
+
+
 def _stats(context: Context, session: Session, _: requests.StatsRequest, __: Instant) -> replies.StatsReply:
     counts = [queue.counts for queue in _queues(context, session)]
 
@@ -272,6 +290,9 @@ RULES: Final[dict[type, Rule]] = {
     requests.Cron: _set_cron,
     requests.CronDelete: _delete_cron,
     requests.CronList: _list_crons,
+    requests.Webhook: _set_webhook,
+    requests.WebhookDelete: _delete_webhook,
+    requests.WebhookList: _list_webhooks,
     requests.Subscribe: _topic,
     requests.Unsubscribe: _topic,
     requests.StatsRequest: _stats,
@@ -306,6 +327,10 @@ def _is_hidden(context: Context, session: Session, id: int) -> bool:
 def _hides_cron(context: Context, session: Session, name: str) -> bool:
     queue = context.engine.lookup.cron(name)
     return queue is not None and queue not in _scope(session)
+
+
+def _sees_webhook(session: Session, queue: str | None) -> bool:
+    return queue is not None and queue in _scope(session)
 
 
 def _check_queue(session: Session, queue: str) -> None:

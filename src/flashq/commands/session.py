@@ -76,10 +76,11 @@ class Context:
         access: who may come in; a door asks it before it takes commands, unless `Access.anonymous` says not to.
         host: the process around it all; None where there is none to speak of.
         closing: the server drains and takes no new work.
+        private_webhooks: webhooks may name addresses of the machine and of networks that are not public.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
     """
 
-    __slots__ = ("access", "closing", "engine", "host", "hub", "unfinished")
+    __slots__ = ("access", "closing", "engine", "host", "hub", "private_webhooks", "unfinished")
 
     def __init__(
         self, engine: Engine, hub: Subscriptions, access: Access | None = None, host: Host | None = None
@@ -89,4 +90,5 @@ class Context:
         self.access = access or Access()
         self.host = host
         self.closing = False
+        self.private_webhooks = False
         self.unfinished = 0

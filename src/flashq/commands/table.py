@@ -6,7 +6,7 @@ The one place that knows them all. Doors, documentation and tests read it; a com
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from flashq.commands import admin, browse, cron, jobs, queues
+from flashq.commands import admin, browse, cron, jobs, queues, webhooks
 from flashq.protocol import requests
 from flashq.security.identity import ADMIN, ROLES
 
@@ -59,6 +59,9 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Cron, cron.cron, "operator"),
     (requests.CronDelete, cron.cron_delete, "operator"),
     (requests.CronList, cron.cron_list, "viewer"),
+    (requests.Webhook, webhooks.webhook, "operator"),
+    (requests.WebhookDelete, webhooks.webhook_delete, "operator"),
+    (requests.WebhookList, webhooks.webhook_list, "operator"),
     (requests.Subscribe, admin.subscribe, "viewer"),
     (requests.Unsubscribe, admin.unsubscribe, "viewer"),
     (requests.StatsRequest, admin.stats, "viewer"),

@@ -31,6 +31,7 @@ def check(engine: Engine) -> list[str]:
         *_leases(engine, found),
         *_waits(engine, found),
         *_indexes(engine, found),
+        *_webhooks(engine),
     ]
 
 
@@ -198,4 +199,21 @@ def _inputs(engine: Engine) -> list[str]:
             wrong.append(f"job {id} counts {extra.input_bytes} bytes of inputs, holds {held}")
     if collectors != engine.jobs.collectors:
         wrong.append(f"{engine.jobs.collectors} jobs are said to collect inputs, {collectors} do")
+    return wrong
+
+
+def _webhooks(engine: Engine) -> list[str]:
+    """What is owed to webhooks."""
+    wrong: list[str] = []
+    hooks = engine.webhooks
+    held = sum(len(call.body) for call in hooks.owed.values())
+    if hooks.bytes != held:
+        wrong.append(f"webhooks are owed {hooks.bytes} bytes, {held} are held")
+    owed = Counter(call.webhook.row.id for call in hooks.owed.values())
+    counted = Counter({id: webhook.owed for id, webhook in hooks.by_id.items() if webhook.owed})
+    if owed != counted:
+        differ = sorted((owed - counted) | (counted - owed))
+        wrong.append(f"calls are owed to webhooks {differ[:5]}, and others are counted")
+    if bool(hooks.by_id) != (engine.outbox.also is not None):
+        wrong.append(f"there are {len(hooks.by_id)} webhooks, and whether they are shown events does not fit")
     return wrong

@@ -4,7 +4,7 @@ The stages note effects in the `Outbox` in the order of their causes; the outsid
 is noted for nobody: no record when nothing is remembered, no event when nobody listens.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -26,18 +26,29 @@ class Effects(NamedTuple):
 class Outbox:
     """Collects the effects of a turn."""
 
-    __slots__ = ("_options", "_run", "deliveries", "events", "recording", "records", "watched")
+    __slots__ = ("_options", "_run", "_watching", "also", "deliveries", "events", "recording", "records", "watched")
 
     def __init__(self, *, recording: bool) -> None:
         self.recording = recording
         """Whether anything is remembered at all."""
         self.watched = False
-        """Whether anybody listens to events."""
+        """Whether anybody listens to events; see `watch`."""
+        self.also: Callable[[Event], None] | None = None
+        """Who is shown each event as it happens, so that what comes of it is remembered together with its cause."""
         self.records: list[Record] = []
         self.deliveries: list[tuple[Hashable, Any]] = []
         self.events: list[Event] = []
         self._run: Pushed | None = None  # the newest record, when it may still grow
         self._options: Options | None = None
+        self._watching: set[str] = set()
+
+    def watch(self, who: str, watching: bool) -> None:
+        """One of those for whom events may be made does, or does no longer, want them."""
+        if watching:
+            self._watching.add(who)
+        else:
+            self._watching.discard(who)
+        self.watched = bool(self._watching)
 
     def record(self, record: Record) -> None:
         """Remember this."""
@@ -89,6 +100,8 @@ class Outbox:
         if progress is not None:
             event.progress = progress
         self.events.append(event)
+        if self.also is not None:
+            self.also(event)
 
     def take_records(self) -> list[Record]:
         """The records since the last call."""

@@ -27,6 +27,7 @@ from flashq.engine.rates import Rates
 from flashq.engine.settings import Settings
 from flashq.engine.settle import Settle
 from flashq.engine.watchers import Watchers
+from flashq.engine.webhooks import Webhooks
 from flashq.model import Instant
 
 
@@ -71,6 +72,7 @@ class Engine:
         self.parking = Parking(self.clocks.waits, self.outbox)
         self.watchers = Watchers(self.parking, self.outbox)
         self.beats = Beats(self.parking, self.outbox, settings.worker_silence)
+        self.webhooks = Webhooks(self.outbox, epoch, nonce)
         jobs, queues, clocks, outbox = self.jobs, self.queues, self.clocks, self.outbox
         self.dispatch = Dispatch(jobs, queues, clocks, outbox, self.parking, self.wait_times, settings, epoch, nonce)
         self.intake = Intake(jobs, queues, clocks, self.graph, self.finished, outbox, settings, self.dispatch)

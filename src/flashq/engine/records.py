@@ -10,7 +10,7 @@ rows; `flashq.engine.restore` turns rows into an engine. Both ends import this f
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from flashq.model import WAITING
 
@@ -111,6 +111,25 @@ class CronRow(Struct, array_like=True, gc=False):
     max_attempts: int | None = None
     unique_key: str | None = None
     tags: list[str] | None = None
+
+
+class WebhookRow(Struct, array_like=True, gc=False):
+    """A webhook: whom to call, and of what. ``events`` empty = of all; ``queue`` None = of all queues."""
+
+    id: str
+    url: str
+    events: list[str]
+    queue: str | None
+    secret: str | None
+    created_at: int
+
+
+class CallRow(Struct, array_like=True, gc=False):
+    """A call that is owed to a webhook: ``body`` is what will be sent, to the byte; numbers grow and never repeat."""
+
+    number: int
+    webhook: str
+    body: bytes
 
 
 class Pushed(Struct, array_like=True, tag=1, gc=False):
@@ -221,6 +240,35 @@ class Overfilled(Struct, array_like=True, tag=11, gc=False):
     excess: int
 
 
+class WebhookSet(Struct, array_like=True, tag=12, gc=False):
+    """A webhook was registered."""
+
+    row: WebhookRow
+
+
+class WebhookDeleted(Struct, array_like=True, tag=13, gc=False):
+    """A webhook is gone, and so is what was owed to it."""
+
+    id: str
+
+
+class CallsOwed(Struct, array_like=True, tag=14, gc=False):
+    """Webhooks are to be told of an event, in calls numbered ``first``, ``first + 1``, ... in their order.
+
+    In one group with the change that it tells, so that neither is remembered without the other.
+    """
+
+    first: int
+    webhooks: list[str]
+    body: bytes
+
+
+class CallsOver(Struct, array_like=True, tag=15, gc=False):
+    """These calls are owed no more: delivered, given up, or pushed out by newer ones."""
+
+    numbers: list[int]
+
+
 Record = (
     Pushed
     | Added
@@ -233,6 +281,10 @@ Record = (
     | CronDeleted
     | Collected
     | Overfilled
+    | WebhookSet
+    | WebhookDeleted
+    | CallsOwed
+    | CallsOver
 )
 
 
@@ -249,6 +301,8 @@ class Snapshot(Struct, gc=False):
         queues: settings and counters.
         crons: schedules.
         dropped: the newest ids that ended without completing, oldest first.
+        webhooks: who is told of events, in the order of their registration.
+        calls: what is owed to them, oldest first.
     """
 
     next_id: int
@@ -258,6 +312,8 @@ class Snapshot(Struct, gc=False):
     queues: list[QueueRow]
     crons: list[CronRow]
     dropped: Ids
+    webhooks: list[WebhookRow] = field(default_factory=list)
+    calls: list[CallRow] = field(default_factory=list)
 
     def rows(self) -> Iterator[JobRow]:
         """The jobs, each as a row of its own."""

@@ -32,6 +32,7 @@ def restore(snapshot: Snapshot, settings: Settings, *, nonce: Callable[[], str],
     _Loader(engine, now.wall).load(snapshot)
     for cron in snapshot.crons:
         engine.crons.put(cron)
+    engine.webhooks.restore(snapshot.webhooks, snapshot.calls)
     for row in snapshot.queues:
         engine.queues.leave(engine.queues.by_name[row.name])
     return engine

@@ -94,5 +94,18 @@ MAX_SUBSCRIPTIONS: Final = 10_000
 """Wishes for events, over all connections: one for each connection that there may be. An event is offered to all that
 asked for its queue, which takes a fraction of a microsecond each."""
 
+MAX_WEBHOOKS: Final = 100
+"""Webhooks: each event is compared with all of them."""
+
+MAX_URL_CHARS: Final = 2_048
+"""A webhook's URL: what common receivers and proxies accept."""
+
+MAX_CALLS: Final = 10_000
+"""Deliveries that are owed to webhooks, over all of them; past it the oldest makes room, and is counted."""
+
+MAX_CALL_BYTES: Final = 64 * 1024 * 1024
+"""The bodies of these deliveries together: 6.7 kB each when they are as many as
+may be. One tells what its job was pushed with, or returned."""
+
 MAX_FAN_OUT: Final = 10_000
 """Children that wait for one job: all of them move when it ends."""

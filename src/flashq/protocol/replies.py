@@ -6,7 +6,7 @@ written, so that a reader finds every member it was promised.
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueView, WorkerView
+from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueView, WebhookView, WorkerView
 
 
 class Reply(Struct, kw_only=True, gc=False):
@@ -162,6 +162,18 @@ class Crons(Reply, kw_only=True, gc=False):
     """CRONLIST."""
 
     crons: list[CronView]
+
+
+class WebhookAdded(Reply, kw_only=True, gc=False):
+    """WEBHOOK."""
+
+    id: str
+
+
+class Webhooks(Reply, kw_only=True, gc=False):
+    """WEBHOOKLIST."""
+
+    webhooks: list[WebhookView]
 
 
 class Queues(Reply, kw_only=True, gc=False):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
-from flashq.protocol.limits import MAX_HOLDS, MAX_PULL_QUEUES, MAX_TAGS, MAX_WORKER_QUEUES
+from flashq.protocol.limits import MAX_HOLDS, MAX_KEY_CHARS, MAX_PULL_QUEUES, MAX_TAGS, MAX_URL_CHARS, MAX_WORKER_QUEUES
 
 ListedState = Literal["waiting", "delayed", "active", "completed", "failed", "waiting-children"]
 """A state in which there may be jobs."""
@@ -251,6 +251,25 @@ class CronList(Request, tag="CRONLIST", kw_only=True, gc=False):
     """All schedules."""
 
 
+class Webhook(Request, tag="WEBHOOK", kw_only=True, gc=False):
+    """Call a URL at each event; ``events`` may hold ``*`` = all, ``queue`` absent = of all queues."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
+    events: Annotated[list[str], Meta(min_length=1, max_length=100)]
+    queue: str | None = None
+    secret: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARS)] | None = None
+
+
+class WebhookDelete(Request, tag="WEBHOOKDELETE", kw_only=True, gc=False):
+    """Remove a webhook, and what is still to be delivered to it."""
+
+    id: str
+
+
+class WebhookList(Request, tag="WEBHOOKLIST", kw_only=True, gc=False):
+    """All webhooks, without their secrets."""
+
+
 class RateLimit(Request, tag="RATELIMIT", kw_only=True, gc=False):
     """Deliver at most ``limit`` jobs a second."""
 
@@ -385,6 +404,9 @@ AnyRequest = (
     | Cron
     | CronDelete
     | CronList
+    | Webhook
+    | WebhookDelete
+    | WebhookList
     | RateLimit
     | RateLimitClear
     | SetConcurrency

@@ -16,6 +16,7 @@ import secrets
 import socket
 import stat
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,7 @@ from flashq.transports.http.endpoints import Door
 from flashq.transports.http.events import event_streams
 from flashq.transports.http.metrics import Page, Watching
 from flashq.transports.tcp import LineConnection
+from flashq.webhooks.delivery import Deliveries, Post
 
 log = logging.getLogger("flashq")
 
@@ -60,6 +62,10 @@ SPARE_FILES: Final = 128
 DRAIN_SECONDS: Final = 10
 FAILED_DRAIN_SECONDS: Final = 0.5
 """How long a stop may take until what is left is cut off; after a failure there is nothing left to wait for."""
+
+DELIVERY_SECONDS: Final = 2
+"""How long a stop waits for calls of webhooks that are under way. What is cut off stays owed, so a receiver that hangs
+need not hold up a restart."""
 
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Jobs are not tracked by the collector and hold no cycles, so it has little to find and much to look at."""
@@ -85,6 +91,7 @@ class Server:
         self._stopping = asyncio.Event()
         self._started_ms = clock.now().steady
         self._max_connections = _connection_limit()
+        self._deliveries: Deliveries | None = None
         self._runtime: Runtime
         self._context: Context
         self._gauges: Gauges
@@ -111,6 +118,7 @@ class Server:
             self._runtime = Runtime(engine, loop, clock.now, self._fail, journal)
             self._context = Context(engine, self._runtime.hub, Access(self.config.auth_tokens, ALLOWED), self)
             self._gauges = Gauges(self._runtime, loop, _about(self.config), self._connected, clock.steady_us)
+            self._context.private_webhooks = self.config.webhook_allow_private
             self._watch_files(loop)
             if self._storage is not None:
                 runtime = self._runtime
@@ -120,6 +128,9 @@ class Server:
                     lambda error: _call(loop, runtime.commit_failed, error),
                     clock.steady_us,
                 )
+            self._deliveries = Deliveries(engine.webhooks, self._runtime, self._open_post, loop)
+            self._runtime.owed = self._deliveries.owed
+            self._deliveries.start()  # before the first tick: all that is owed by now is durable
             self._runtime.start(self._writer)
             self._gauges.start()
             await self._open_doors()
@@ -242,6 +253,8 @@ class Server:
         if self._web is not None:
             await self._close_web(self._web)
         self._gauges.stop()
+        if self._deliveries is not None:
+            self._deliveries.stop()
         for connection in list(self._connections):
             connection.drain()
         if self._calls is not None:
@@ -249,6 +262,7 @@ class Server:
         clock_of_loop = asyncio.get_running_loop().time
         failed = self.exit_code not in {0, EXIT_RESTART}
         deadline = clock_of_loop() + (FAILED_DRAIN_SECONDS if failed else DRAIN_SECONDS)
+        await self._end_deliveries(deadline)
         while not self._drained() and clock_of_loop() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._connections):
@@ -265,6 +279,23 @@ class Server:
     def _drained(self) -> bool:
         web = self._web
         return not self._connections and (web is None or web.settled()) and self._runtime.settled()
+
+    async def _end_deliveries(self, deadline: float) -> None:
+        """Let calls of webhooks that are under way come to their end, if that is soon; the others stay owed."""
+        if self._deliveries is None:
+            return
+        now = asyncio.get_running_loop().time
+        until = min(deadline, now() + DELIVERY_SECONDS)
+        while self._deliveries.busy and now() < until:
+            await asyncio.sleep(0.01)
+        await self._deliveries.close()
+        self._deliveries = None
+
+    async def _open_post(self) -> Post:
+        """How webhooks are called; on a thread, because loading the HTTP client takes a while."""
+        module = await asyncio.to_thread(import_module, "flashq.webhooks.post")
+        post: Post = module.Poster(private=self.config.webhook_allow_private)
+        return post
 
     def _let_go(self) -> None:
         try:

@@ -38,6 +38,10 @@ CLOCK_JUMP_MS: Final = 1_000
 """A difference between the two clocks' progress that is worth a line in the log."""
 
 
+def _to_nobody(_: int) -> None:
+    """Nobody calls webhooks."""
+
+
 class Runtime:
     """One engine, its journal and its clock, on one event loop.
 
@@ -45,6 +49,7 @@ class Runtime:
         engine: the queue.
         hub: who listens.
         held_back: doors must not read; see `MAX_UNSYNCED_BYTES`.
+        owed: told after events of the group on which calls of webhooks that they led to depend.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Runtime:
         self.hub = Hub(self._watch, engine.epoch)
         self.clock = clock
         self.held_back = False
+        self.owed: Callable[[int], None] = _to_nobody
         self._alarm = engine.clocks.alarm
         self._loop = loop
         self._journal = journal
@@ -173,6 +179,7 @@ class Runtime:
                 self.hub.publish(events)
             else:
                 self._events.append((depends_on, events))
+            self.owed(depends_on)
         if self._alarm.rung:
             self._arm(now)
 
@@ -259,4 +266,4 @@ class Runtime:
         return journal is None or self._failed is not None or journal.durable >= self.gather()
 
     def _watch(self, watched: bool) -> None:
-        self.engine.outbox.watched = watched
+        self.engine.outbox.watch("listeners", watched)

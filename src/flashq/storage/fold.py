@@ -28,6 +28,9 @@ from msgspec import Struct, structs
 from flashq.engine.records import (
     KEEP_DROPPED,
     Added,
+    CallRow,
+    CallsOver,
+    CallsOwed,
     Changed,
     Collected,
     Completed,
@@ -44,6 +47,9 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
     rows_of,
 )
 from flashq.errors import StorageError
@@ -81,6 +87,9 @@ class Fold:
         configured: names of the queues whose settings were set.
         crons: by name, the schedule as it now is, None = deleted.
         dropped: ids that ended without completing, oldest first, the newest `KEEP_DROPPED`.
+        webhooks: by id, the webhook as it now is, None = deleted.
+        calls: by number, those that were made in the window and are still owed.
+        calls_over: numbers of those that are owed no more, wherever they were made.
     """
 
     def __init__(self, next_id: int = 1) -> None:
@@ -95,6 +104,9 @@ class Fold:
         self.configured: set[str] = set()
         self.crons: dict[str, CronRow | None] = {}
         self.dropped: Ids = []
+        self.webhooks: dict[str, WebhookRow | None] = {}
+        self.calls: dict[int, CallRow] = {}
+        self.calls_over: list[int] = []
         self._births: list[tuple[int, Pushed | JobRow]] = []
         self._changes: dict[int, Changed] = {}
         self._progress: dict[int, Progressed] = {}
@@ -116,6 +128,10 @@ class Fold:
             CronDeleted: self._delete_cron,
             Collected: self._collect,
             Overfilled: self._overfill,
+            WebhookSet: self._set_webhook,
+            WebhookDeleted: self._delete_webhook,
+            CallsOwed: self._owe,
+            CallsOver: self._end_calls,
         }
 
     def feed(self, records: Sequence[Record]) -> None:
@@ -206,6 +222,13 @@ class Fold:
         queues = {row.name: row for row in base.queues}
         queues |= {name: self._queue_over(queues.get(name), row) for name, row in self.queues.items()}
         crons = {row.name: row for row in base.crons} | self.crons
+        webhooks = {row.id: row for row in base.webhooks} | self.webhooks
+        over = set(self.calls_over)
+        calls = {
+            call.number: call
+            for call in base.calls
+            if call.number not in over and self.webhooks.get(call.webhook, call) is not None
+        }
         return Snapshot(
             next_id=self.next_id,
             epoch=base.epoch,
@@ -214,6 +237,8 @@ class Fold:
             queues=[queues[name] for name in sorted(queues)],
             crons=[row for _, row in sorted(crons.items()) if row is not None],
             dropped=(base.dropped + self.dropped)[-KEEP_DROPPED:],
+            webhooks=[row for _, row in sorted(webhooks.items()) if row is not None],
+            calls=list((calls | self.calls).values()),
         )
 
     def _of_older(self, happened: dict[int, _Happened]) -> list[_Happened]:
@@ -369,6 +394,23 @@ class Fold:
 
     def _delete_cron(self, record: CronDeleted) -> None:
         self.crons[record.name] = None
+
+    def _set_webhook(self, record: WebhookSet) -> None:
+        self.webhooks[record.row.id] = record.row
+
+    def _delete_webhook(self, record: WebhookDeleted) -> None:
+        self.webhooks[record.id] = None
+        for number in [number for number, call in self.calls.items() if call.webhook == record.id]:
+            del self.calls[number]
+
+    def _owe(self, record: CallsOwed) -> None:
+        for number, webhook in enumerate(record.webhooks, record.first):
+            self.calls[number] = CallRow(number, webhook, record.body)
+
+    def _end_calls(self, record: CallsOver) -> None:
+        self.calls_over += record.numbers
+        for number in record.numbers:
+            self.calls.pop(number, None)
 
 
 def _stretch(run: Pushed, start: int, end: int) -> Iterator[Pushed | JobRow]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flashq.engine.records import Added, Collected, Completed, CronSet, Pushed, Record
+from flashq.engine.records import Added, CallsOwed, Collected, Completed, CronSet, Pushed, Record
 from flashq.storage.records import encode, weight
 
 GROUP_CHANGES: Final = 10_000
@@ -125,4 +125,6 @@ def payload_bytes(record: Record) -> int:
         return 2 * _RECORD_BYTES + len(record.row.data)
     if isinstance(record, Collected):
         return _RECORD_BYTES + 5 * len(record.children) + len(record.result)
+    if isinstance(record, CallsOwed):
+        return _RECORD_BYTES + 20 * len(record.webhooks) + len(record.body)
     return _RECORD_BYTES

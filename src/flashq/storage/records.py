@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from flashq.engine.records import Collected, Completed, Dropped, Pushed, Record
+from flashq.engine.records import CallsOver, CallsOwed, Collected, Completed, Dropped, Pushed, Record
 from flashq.errors import StorageError
 
 VERSION: Final = 1
@@ -79,13 +79,17 @@ def changes(blob: bytes) -> int:
 
 
 def weight(record: Record) -> int:
-    """How many jobs a record touches; 1 for one that is not about jobs."""
+    """How many jobs, or calls of webhooks, a record touches; 1 for one that is about neither."""
     if isinstance(record, Pushed):
         return len(record.data)
     if isinstance(record, Completed | Dropped):
         return len(record.ids)
     if isinstance(record, Collected):
         return len(record.children)
+    if isinstance(record, CallsOwed):
+        return len(record.webhooks)
+    if isinstance(record, CallsOver):
+        return len(record.numbers)
     return 1
 
 

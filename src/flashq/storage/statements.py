@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from flashq.engine.records import CronRow, JobRow, QueueRow
+from flashq.engine.records import CronRow, JobRow, QueueRow, WebhookRow
 
 
 class Meta(Struct):
@@ -108,6 +108,11 @@ DELETE_INPUTS: Final = "DELETE FROM inputs WHERE child IN (SELECT value FROM jso
 DELETE_JOBS: Final = "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 ADD_DROPPED: Final = "INSERT OR REPLACE INTO dropped SELECT ? + key, value FROM json_each(?)"
 SET_CRON: Final = "INSERT OR REPLACE INTO crons VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SELECT_WEBHOOKS: Final = _select("webhooks", WebhookRow.__struct_fields__) + " ORDER BY id"
+SELECT_CALLS: Final = "SELECT number, webhook, CAST(body AS BLOB) FROM webhook_calls ORDER BY number"
+SET_WEBHOOK: Final = "INSERT OR REPLACE INTO webhooks VALUES (?, ?, ?, ?, ?, ?)"
+ADD_CALL: Final = "INSERT OR REPLACE INTO webhook_calls VALUES (?, ?, CAST(? AS TEXT))"
+DELETE_CALLS: Final = "DELETE FROM webhook_calls WHERE number IN (SELECT value FROM json_each(?))"
 # `done > 0` is what lets SQLite use the index of completed jobs.
 FORGET_SOME: Final = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE done > 0 AND done < ? LIMIT ?)"
 FORGET_RESULTS: Final = "UPDATE jobs SET result = NULL WHERE done > 0 AND done >= ? AND done < ? AND result IS NOT NULL"

@@ -21,7 +21,7 @@ import apsw
 import msgspec
 from msgspec import structs
 
-from flashq.engine.records import KEEP_DROPPED, CronRow, JobRow, Pushed, QueueRow, Snapshot
+from flashq.engine.records import KEEP_DROPPED, CallRow, CronRow, JobRow, Pushed, QueueRow, Snapshot, WebhookRow
 from flashq.errors import StorageError
 from flashq.model import WAITING
 from flashq.storage import statements as sql
@@ -88,6 +88,8 @@ class Tables:
             queues=[_queue_row(row) for row in select(sql.SELECT_QUEUES)],
             crons=[_cron_row(row) for row in select(sql.SELECT_CRONS)],
             dropped=[id for (id,) in select(sql.SELECT_DROPPED, (meta.dropped,))],
+            webhooks=[_webhook_row(row) for row in select(sql.SELECT_WEBHOOKS)],
+            calls=[CallRow(*row) for row in select(sql.SELECT_CALLS)],
         )
 
     def apply(self, fold: Fold, last: int) -> Iterator[None]:
@@ -131,7 +133,20 @@ class Tables:
             self._db.execute(sql.ADD_DROPPED, (number, _json(ids)))
             number += len(ids)
             yield len(ids)
+        yield from self._calls(fold)
         yield from self._forget(fold)
+
+    def _calls(self, fold: Fold) -> Iterator[int]:
+        """What is owed to webhooks. A call made and over in the window may be there from an earlier try of it."""
+        for numbers in _pieces(fold.calls_over, _IDS_AT_ONCE):
+            self._db.execute(sql.DELETE_CALLS, (_json(numbers),))
+            yield len(numbers)
+        for id in [id for id, row in fold.webhooks.items() if row is None]:
+            self._db.execute("DELETE FROM webhook_calls WHERE webhook = ?", (id,))
+            yield SLICE_ROWS
+        for call in fold.calls.values():
+            self._db.execute(sql.ADD_CALL, structs.astuple(call))
+            yield 1 + _in_rows(len(call.body))
 
     def _collect(self, fold: Fold) -> Iterator[int]:
         """Inputs of older jobs: those that came, and those that nobody needs any more."""
@@ -222,6 +237,11 @@ class Tables:
             else:
                 *members, tags = structs.astuple(cron)
                 self._db.execute(sql.SET_CRON, (*members, None if tags is None else _json(tags)))
+        for id, webhook in fold.webhooks.items():
+            if webhook is None:
+                self._db.execute("DELETE FROM webhooks WHERE id = ?", (id,))
+            else:
+                self._db.execute(sql.SET_WEBHOOK, _stored_webhook(webhook))
         self._db.execute("DELETE FROM dropped WHERE number <= ?", (meta.dropped - KEEP_DROPPED,))
         self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
         self._db.execute(sql.UPDATE_META, structs.astuple(meta))
@@ -324,3 +344,13 @@ def _cron_row(row: tuple[Any, ...]) -> CronRow:
     cron = CronRow(*row)
     cron.tags = _list(row[-1], str)
     return cron
+
+
+def _webhook_row(row: tuple[Any, ...]) -> WebhookRow:
+    webhook = WebhookRow(*row)
+    webhook.events = _list(row[2], str) or []
+    return webhook
+
+
+def _stored_webhook(webhook: WebhookRow) -> _Row:
+    return webhook.id, webhook.url, _json(webhook.events), webhook.queue, webhook.secret, webhook.created_at

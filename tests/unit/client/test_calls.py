@@ -50,6 +50,10 @@ METRICS = {
     "avg_latency_ms": 1.5,
     "queues": [{"name": "q", "pending": 1, "processing": 0, "dlq": 0, "rate_limit": None}],
 }
+WEBHOOK = {
+    "id": "w", "url": "u", "events": ["*"], "queue": None, "has_secret": False, "created_at": 1, "pending": 1,
+    "delivered": 2, "failed": 3, "dropped": 4, "last_error": "HTTP status 500",
+}  # fmt: skip
 CRON = {
     "name": "n",
     "queue": "q",
@@ -174,6 +178,13 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.set_cron("n", "q", "*/5"), {"cmd": "CRON", "name": "n", "queue": "q", "schedule": "*/5"}),
     (calls.delete_cron("n"), {"cmd": "CRONDELETE", "name": "n"}),
     (calls.crons(), {"cmd": "CRONLIST"}),
+    (
+        calls.add_webhook("https://example.org/", ["failed"], queue="q", secret="s"),
+        {"cmd": "WEBHOOK", "url": "https://example.org/", "events": ["failed"], "queue": "q", "secret": "s"},
+    ),
+    (calls.add_webhook("u", ("*",)), {"cmd": "WEBHOOK", "url": "u", "events": ["*"]}),
+    (calls.delete_webhook("w"), {"cmd": "WEBHOOKDELETE", "id": "w"}),
+    (calls.webhooks(), {"cmd": "WEBHOOKLIST"}),
     (calls.stats(), {"cmd": "STATS"}),
     (calls.metrics(), {"cmd": "METRICS"}),
     (calls.ping(), {"cmd": "PING"}),
@@ -221,6 +232,8 @@ def test_answers() -> None:
     assert read(calls.stats(), **STATS).waiting_children == 6
     assert read(calls.metrics(), metrics=METRICS).queues[0].name == "q"
     assert read(calls.crons(), crons=[CRON])[0].data == {"a": 1}
+    assert read(calls.add_webhook("u", ["*"]), id="w") == "w"
+    assert read(calls.webhooks(), webhooks=[WEBHOOK])[0].last_error == "HTTP status 500"
     assert read(calls.queues(), queues=[QUEUE])[0].concurrency_limit == 5
     assert read(calls.workers(), workers=[WORKER])[0].id == "w"
     assert read(calls.ping()) is None
@@ -277,7 +290,7 @@ def test_repeatable() -> None:
     """What may be sent twice is what changes nothing the second time; the rest is listed here, and no more."""
     never = {
         *("PUSH", "PUSHB", "PUSHFLOW", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
-        *("RETRYDLQ", "PURGEDLQ", "CRONDELETE"),
+        *("RETRYDLQ", "PURGEDLQ", "CRONDELETE", "WEBHOOK", "WEBHOOKDELETE"),
     }
     bare = {sent(call)["cmd"] for call, _ in CASES if not call.repeatable}
     assert bare <= never

@@ -27,10 +27,14 @@ def test_a_role_that_is_too_weak(desk: Desk, request_type: type, command: object
     members = {
         "queue": "q", "queues": ["q"], "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [],
         "progress": 1, "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
-        "token": "t",
+        "token": "t", "url": "https://example.org/",
     }  # fmt: skip
     if name == "PUSHFLOW":
         members["jobs"] = [{"queue": "q", "data": 1}]
+    if name == "WEBHOOK":
+        members["events"] = ["*"]
+    if name == "WEBHOOKDELETE":
+        members["id"] = "w"
     with pytest.raises(Forbidden, match=f"^Forbidden: {name} needs role {role}$"):
         desk.ask(name, **members)
 

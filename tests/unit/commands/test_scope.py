@@ -40,6 +40,7 @@ class Two:
     Attributes:
         desk: of both.
         jobs: somebody else's, by what they are for.
+        hook: somebody else's webhook.
         token: of the one that is active.
     """
 
@@ -49,7 +50,7 @@ class Two:
         self.own = Session(subscriber=Ear())
         self.own.identify(Identity("own", scope=Scope(("own*",))))
         self.jobs: dict[str, int] = {}
-        self.token = ""
+        self.token = self.hook = ""
         self._fill("foreign")
         self._fill("own")
 
@@ -78,8 +79,9 @@ class Two:
         ids["delayed"] = ask("PUSH", queue=queue, data=1, delay=60_000)["id"]
         ask("CRON", name=f"{whose}-cron", queue=queue, schedule="0 3 * * *", data=f"{whose}-data")
         ask("RATELIMIT", queue=queue, limit=1_000)
+        hook = ask("WEBHOOK", url=f"https://{whose}-hook.example/", events=["*"], queue=queue)["id"]
         if whose == "foreign":
-            self.jobs, self.token = ids, token
+            self.jobs, self.token, self.hook = ids, token, hook
 
     def ask(self, cmd: str, **members: Any) -> Answer:
         """The answer to the one with queues of its own; a refusal is an answer."""
@@ -100,6 +102,7 @@ class Two:
             ("LISTQUEUES", "queues", "name"), ("CRONLIST", "crons", "name"), ("WORKERS", "workers", "id"),
         ):  # fmt: skip
             told += [row for row in ask(cmd)[kind] if row[name].startswith("foreign")]
+        told += [hook for hook in ask("WEBHOOKLIST")["webhooks"] if hook["queue"] == "foreign-queue"]
         engine = self.desk.engine
         told.append({"deadlines": [lease.deadline for lease in engine.workers["foreign-worker"].leases]})
         told.append({"waiting": list(engine.queues.by_name["foreign-queue"].waiters.line)})
@@ -170,6 +173,11 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     ],
     "CRONDELETE": [{"name": "foreign-cron"}],
     "CRONLIST": [{}],
+    "WEBHOOK": [
+        {"url": "https://a.example/", "events": ["*"]}, {**Q, "url": "https://a.example/", "events": ["failed"]},
+    ],
+    "WEBHOOKDELETE": [{"id": "foreign-hook"}],
+    "WEBHOOKLIST": [{}],
     "SUBSCRIBE": [Q],
     "UNSUBSCRIBE": [Q],
     "STATS": [{}],
@@ -195,6 +203,8 @@ def attempts(two: Two, name: str, put: int | None = None) -> Iterator[dict[str, 
     """The attempts of a command, with ids in place of names: those of the jobs, or ``put`` for all of them."""
 
     def id_of(word: Any) -> Any:
+        if word == "foreign-hook":
+            return two.hook if put is None else str(put)
         return two.jobs[word] if put is None else put
 
     for members in ATTEMPTS[name]:
@@ -233,7 +243,7 @@ def test_nothing_of_others_is_told_or_touched(two: Two, name: str) -> None:
         told = msgspec.json.encode(two.ask(name, **members)).decode()
         for word in (
             "foreign-queue", "foreign-data", "foreign-result", "foreign-error", "foreign-tag", "foreign-message",
-            "foreign-id", "foreign-key", "foreign-cron", "foreign-worker", "foreign-host", two.token,
+            "foreign-id", "foreign-key", "foreign-cron", "foreign-worker", "foreign-host", "foreign-hook", two.token,
         ):  # fmt: skip
             assert word in said or word not in told, (members, told)
         assert two.seen() == before, members
@@ -266,6 +276,10 @@ def test_own_things_work_as_ever(two: Two) -> None:
     }  # fmt: skip
     assert [queue["name"] for queue in two.ask("LISTQUEUES")["queues"]] == ["own-queue"]
     assert [row["name"] for row in two.ask("CRONLIST")["crons"]] == ["own-cron"]
+    (hook,) = two.ask("WEBHOOKLIST")["webhooks"]
+    assert hook["url"] == "https://own-hook.example/"
+    assert two.ask("WEBHOOKDELETE", id=hook["id"]) == {}
+    assert two.ask("WEBHOOK", url="https://own.example/", events=["*"], queue="own-2")["id"]
     assert [row["id"] for row in two.ask("WORKERS")["workers"]] == ["own-worker"]
     metrics = two.ask("METRICS")["metrics"]
     assert (metrics["total_pushed"], metrics["total_completed"], metrics["total_failed"]) == (6, 1, 1)

@@ -10,6 +10,9 @@ from msgspec import structs
 
 from flashq.engine.records import (
     Added,
+    CallRow,
+    CallsOver,
+    CallsOwed,
     Changed,
     Collected,
     Completed,
@@ -25,6 +28,9 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
 )
 from flashq.model import COMPLETED, FAILED, WAITING
 
@@ -39,6 +45,8 @@ class Remembered:
         self.queues: dict[str, QueueRow] = {}
         self.crons: dict[str, CronRow] = {}
         self.dropped: list[int] = []
+        self.webhooks: dict[str, WebhookRow] = {}
+        self.calls: dict[int, CallRow] = {}
         self.next_id = 1
         self.completions = 0
         self.log: list[Record] = []
@@ -61,6 +69,8 @@ class Remembered:
             [structs.replace(row) for row in self.queues.values()],
             [structs.replace(row) for row in self.crons.values()],
             list(self.dropped),
+            list(self.webhooks.values()),
+            list(self.calls.values()),
         )
 
     def _apply(self, record: Record) -> None:
@@ -94,6 +104,19 @@ class Remembered:
                     self.jobs[id].inputs = [*(self.jobs[id].inputs or ()), (parent, result)]
             case Overfilled(id, excess):
                 self.jobs[id].inputs, self.jobs[id].excess = None, excess
+            case WebhookSet(webhook):
+                assert webhook.id not in self.webhooks
+                self.webhooks[webhook.id] = webhook
+            case WebhookDeleted(webhook_id):
+                del self.webhooks[webhook_id]
+                self.calls = {number: call for number, call in self.calls.items() if call.webhook != webhook_id}
+            case CallsOwed(first, webhook_ids, body):
+                assert first > max(self.calls, default=0), "numbers never repeat"
+                for number, webhook_id in enumerate(webhook_ids, first):
+                    self.calls[number] = CallRow(number, webhook_id, body)
+            case CallsOver(numbers):
+                for number in numbers:
+                    del self.calls[number]
 
     def _push(self, record: Pushed) -> None:
         for id, data in enumerate(record.data, record.first):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, structs
 
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError, NotFound, TooLarge
-from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueMetrics, QueueView, WorkerView
+from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueMetrics, QueueView, WebhookView, WorkerView
 from flashq.protocol import codec, replies, requests
 from flashq.protocol.limits import MAX_DEPTH, MAX_JOB_BYTES, MAX_RESULT_BYTES
 
@@ -216,6 +216,7 @@ PULLED = structs.replace(JOB, custom_id="mine", token="1.1.n")
 PULLED_BYTES = JOB_BYTES[:-1] + b',"custom_id":"mine","token":"1.1.n"}'
 CRON = CronView("n", "q", Raw(b"null"), "*/5", 0, "UTC", 5_000, None)
 QUEUE = QueueView("q", 1, 2, 3, 4, 5, False, None, 6)
+WEBHOOK = WebhookView("w", "https://example.org/", ["*"], None, True, 100, 1, 2, 3, 4, None)
 WORKER = WorkerView("w", ["q"], 4, None, 12, 100, 1, 2, 3)
 METRICS = Metrics(1, 2, 3, 0.5, 12.25, [QueueMetrics("q", 1, 2, 3, None)])
 
@@ -278,6 +279,12 @@ REPLIES: list[tuple[Any, bytes]] = [
         b'{"ok":true,"crons":[{"name":"n","queue":"q","data":null,"schedule":"*/5","priority":0,"timezone":"UTC",'
         b'"next_run":5000,"last_run":null,"timeout":null,"ttl":null,"backoff":null,"max_attempts":null,'
         b'"unique_key":null,"tags":[]}]}',
+    ),
+    (replies.WebhookAdded(id="w"), b'{"ok":true,"id":"w"}'),
+    (
+        replies.Webhooks(webhooks=[WEBHOOK]),
+        b'{"ok":true,"webhooks":[{"id":"w","url":"https://example.org/","events":["*"],"queue":null,"has_secret":true,'
+        b'"created_at":100,"pending":1,"delivered":2,"failed":3,"dropped":4,"last_error":null}]}',
     ),
     (
         replies.Queues(queues=[QUEUE]),

@@ -9,7 +9,15 @@ from msgspec import Raw, structs
 from flashq.errors import BadRequest
 from flashq.protocol import requests
 from flashq.protocol.codec import decode_request
-from flashq.protocol.limits import MAX_DEPENDS_ON, MAX_DURATION_MS, MAX_ID, MAX_KEY_CHARS, MAX_PULL_QUEUES, MAX_TAGS
+from flashq.protocol.limits import (
+    MAX_DEPENDS_ON,
+    MAX_DURATION_MS,
+    MAX_ID,
+    MAX_KEY_CHARS,
+    MAX_PULL_QUEUES,
+    MAX_TAGS,
+    MAX_URL_CHARS,
+)
 
 # What a member may be. Each kind: values that are accepted, values that are refused.
 STR = (["", "x", "é😀", "x" * 10_000], [1, True, [], {}])
@@ -46,6 +54,8 @@ FLOW = (
 )
 JOBS = ([[], [{"data": 1}], [{"data": None, "priority": 3}]], [[{}], [{"data": 1, "priority": "x"}], [1], {}, 1])
 HOLDS = ([[], [[1, "t"]], [[MAX_ID, ""]] * 3], [0, "", {}, [1], [[1]], [["1", "t"]], [[1, None]], [[-1, "t"]]])
+URL = (["x", "https://example.org/é", "x" * MAX_URL_CHARS], ["", "x" * (MAX_URL_CHARS + 1), 1, []])
+HOOK_EVENTS = ([["*"], ["a"] * 100], [[], ["a"] * 101, [1], [None], "a", {}])
 
 COUNT = ([1, 1_000, 2**32 - 1], [0, -1, 2**32, 1.0, "1", True])
 LISTED = (["waiting", "delayed", "active", "completed", "failed", "waiting-children"], ["unknown", "", 1, ["failed"]])
@@ -106,6 +116,12 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "CRONDELETE": ({"name": "n"}, {"name": STR}),
     "CRONLIST": ({}, {}),
+    "WEBHOOK": (
+        {"url": "https://example.org/", "events": ["*"]},
+        {"url": URL, "events": HOOK_EVENTS, "queue": (*STR, NULLS), "secret": (*NAME, NULLS)},
+    ),
+    "WEBHOOKDELETE": ({"id": "w"}, {"id": STR}),
+    "WEBHOOKLIST": ({}, {}),
     "RATELIMIT": ({"queue": "q", "limit": 1}, QUEUE | {"limit": U32}),
     "RATELIMITCLEAR": ({"queue": "q"}, QUEUE),
     "SETCONCURRENCY": ({"queue": "q", "limit": 1}, QUEUE | {"limit": U32}),

@@ -4,6 +4,9 @@ import pytest
 
 from flashq.engine.records import (
     Added,
+    CallRow,
+    CallsOver,
+    CallsOwed,
     Changed,
     Completed,
     CronDeleted,
@@ -17,6 +20,9 @@ from flashq.engine.records import (
     QueueSet,
     Record,
     Snapshot,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
     rows_of,
 )
 from flashq.errors import StorageError
@@ -228,6 +234,19 @@ def test_over_lays_everything_over_the_base() -> None:
     ]
     assert [cron.name for cron in after.crons] == ["nightly", "weekly"]
     assert (after.next_id, after.epoch, after.completions, after.dropped) == (7, 3, 9, [2])
+
+
+def test_over_lays_webhooks_and_calls_over_the_base() -> None:
+    """What is over is not owed, nor what belongs to a webhook that is gone; a call that is there is one call."""
+    one, two, new = (WebhookRow(id, "https://example.org/", [], None, None, 1) for id in ("one", "two", "new"))
+    fold = settled(
+        WebhookSet(new), CallsOwed(10, ["one", "two", "new"], b"{}"), CallsOwed(13, ["two", "new"], b"[]"),
+        CallsOver([1, 12]), WebhookDeleted("two"),
+    )  # fmt: skip
+    owed = [CallRow(1, "one", b"1"), CallRow(2, "two", b"2"), CallRow(3, "one", b"3"), CallRow(10, "one", b"{}")]
+    after = fold.over(base(webhooks=[one, two], calls=owed))
+    assert after.webhooks == [new, one]
+    assert after.calls == [CallRow(3, "one", b"3"), CallRow(10, "one", b"{}"), CallRow(14, "new", b"[]")]
 
 
 def test_a_batch_for_an_id_that_is_no_more() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from flashq.engine.records import (
     Added,
+    CallsOwed,
     Changed,
     Completed,
     CronDeleted,
@@ -102,6 +103,7 @@ def test_payload_bytes_of_every_kind() -> None:
     assert payload_bytes(CronSet(cron)) > 500
     assert payload_bytes(Completed("mail", [1, 2], 1, 2, 3, "t", [(1, b"x" * 500)], 0, 0)) > 500
     assert payload_bytes(Changed(1, "mail", 1, 2, 3, 4, None, 0, 0, 0)) > 0
+    assert payload_bytes(CallsOwed(1, ["w"], b"x" * 500)) > 500
     assert payload_bytes(CronDeleted("nightly")) > 0
 
 

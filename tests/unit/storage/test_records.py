@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from flashq.engine.records import (
     Added,
+    CallsOver,
+    CallsOwed,
     Changed,
     Collected,
     Completed,
@@ -22,6 +24,9 @@ from flashq.engine.records import (
     Progressed,
     Pushed,
     QueueSet,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
 )
 from flashq.errors import StorageError
 from flashq.storage import records
@@ -39,6 +44,10 @@ EVERY_KIND = [
     CronDeleted("nightly"),
     Collected(1, b'{"n":1}', [7, 8]),
     Overfilled(7, 9_000_000),
+    WebhookSet(WebhookRow("w1", "https://example.org/", ["failed"], "mail", "secret", 500)),
+    WebhookDeleted("w2"),
+    CallsOwed(9, ["w1", "w3"], b'{"event":"failed"}'),
+    CallsOver([7, 8]),
 ]
 
 
@@ -54,7 +63,7 @@ def test_an_empty_group_comes_back() -> None:
 
 def test_changes_counts_jobs_not_records() -> None:
     """A batch weighs as many jobs as it touches; a setting weighs one."""
-    assert records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 2 + 1
+    assert records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1 + 2 + 2
 
 
 @given(st.data())

@@ -5,7 +5,17 @@ from pathlib import Path
 import apsw
 import pytest
 
-from flashq.engine.records import Added, Collected, CronRow, JobRow, QueueRow
+from flashq.engine.records import (
+    Added,
+    CallRow,
+    CallsOwed,
+    Collected,
+    CronRow,
+    JobRow,
+    QueueRow,
+    WebhookRow,
+    WebhookSet,
+)
 from flashq.errors import StorageError
 from flashq.storage.records import encode
 from flashq.storage.schema import APPLICATION_ID, Step, migrate, steps
@@ -40,6 +50,8 @@ def test_the_tables_have_the_members_of_the_rows(db: apsw.Connection) -> None:
     assert [name for name in JobRow.__struct_fields__ if name not in JOB] == ["inputs"]
     assert columns(db, "queues") == list(QueueRow.__struct_fields__)
     assert columns(db, "crons") == list(CronRow.__struct_fields__)
+    assert columns(db, "webhooks") == list(WebhookRow.__struct_fields__)
+    assert columns(db, "webhook_calls") == list(CallRow.__struct_fields__)
     assert columns(db, "meta") == ["only", *Meta.__struct_fields__, "synced"]
 
 
@@ -88,7 +100,10 @@ def made_by(newest: int, db: apsw.Connection) -> None:
         "(2, 'mail', 6, 5, 10, 10, 3, 0, 0, 0, '[1]', '[1]')"
     )
     db.execute("INSERT INTO queues VALUES ('mail', 0, 0, 0, 2, 0, 0, 0, 0, 0)")
-    db.execute("INSERT INTO crons VALUES ('nightly', 'mail', '{}', '0 3 * * *', 0, 'UTC', 1000, 0)")
+    db.execute(
+        "INSERT INTO crons (name, queue, data, schedule, priority, timezone, next_run, last_run) "
+        "VALUES ('nightly', 'mail', '{}', '0 3 * * *', 0, 'UTC', 1000, 0)"
+    )
     db.execute("UPDATE meta SET next_id = 3, folded = 7, epoch = 1")
     db.execute("INSERT INTO journal VALUES (8, ?)", (OLD_GROUP,))
 
@@ -117,12 +132,15 @@ def test_a_database_of_a_former_schema_keeps_everything(newest: int, tmp_path: P
     storage.commit(
         9, encode([Added(JobRow(4, "mail", 6, 0, 20, 20, 0, 0, 3, 0, 0, 0, b"4", depends_on=[1], collect=True))])
     )
-    storage.commit(10, encode([Collected(1, b"[7]", [4])]))
+    webhook = WebhookRow("w", "https://example.org/", ["failed"], None, "s", 1)
+    storage.commit(10, encode([Collected(1, b"[7]", [4]), WebhookSet(webhook), CallsOwed(9, ["w"], b"{}")]))
     while storage.tidy(idle=True):
         pass
     storage.close()
     storage = SqliteStorage(path, steady_ms=lambda: 0)
     storage.open()
-    *_, four = storage.load().rows()
+    snapshot = storage.load()
+    *_, four = snapshot.rows()
     assert (four.id, four.collect, four.inputs) == (4, True, [(1, b"[7]")])
+    assert (snapshot.webhooks, snapshot.calls) == ([webhook], [CallRow(9, "w", b"{}")])
     storage.close()

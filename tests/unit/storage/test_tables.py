@@ -10,6 +10,9 @@ from msgspec import structs
 
 from flashq.engine.records import (
     Added,
+    CallRow,
+    CallsOver,
+    CallsOwed,
     Changed,
     Completed,
     CronDeleted,
@@ -22,9 +25,13 @@ from flashq.engine.records import (
     QueueRow,
     QueueSet,
     Record,
+    WebhookDeleted,
+    WebhookRow,
+    WebhookSet,
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, WAITING
+from flashq.storage import statements as sql
 from flashq.storage import tables as tables_module
 from flashq.storage.fold import Fold, rows_of
 from flashq.storage.schema import migrate, steps
@@ -169,6 +176,22 @@ def test_counters_settings_and_schedules(tables: Tables) -> None:
     assert (snapshot.next_id, snapshot.dropped) == (6, [1])
     apply(tables, QueueSet("mail", False, 0, 0), completed([2], done=1))
     assert tables.snapshot().queues[1] == QueueRow("mail", False, 0, 0, 5, 1, 0, 0, 1, 0)
+
+
+def test_webhooks_and_what_is_owed_to_them(tables: Tables) -> None:
+    """They come and go; a call that an unfinished window left behind goes with what ends it."""
+    hook = WebhookRow("w", "https://example.org/ä", ["failed"], "mail", "secret", 1)
+    plain = WebhookRow("p", "http://example.org/", [], None, None, 2)
+    body = '{"ä":1}'.encode()
+    apply(tables, WebhookSet(hook), WebhookSet(plain), CallsOwed(1, ["w", "p"], body), CallsOwed(3, ["w"], b"{}"))
+    snapshot = tables.snapshot()
+    assert snapshot.webhooks == [plain, hook]
+    assert snapshot.calls == [CallRow(1, "w", body), CallRow(2, "p", body), CallRow(3, "w", b"{}")]
+    tables._db.execute(sql.ADD_CALL, (4, "w", b"left behind"))
+    apply(tables, CallsOwed(4, ["w"], b"{}"), CallsOver([2, 4]))
+    assert tables.snapshot().calls == [CallRow(1, "w", body), CallRow(3, "w", b"{}")]
+    apply(tables, WebhookDeleted("w"))
+    assert (tables.snapshot().webhooks, tables.snapshot().calls) == ([plain], [])
 
 
 def test_many_queues_in_one_window(tables: Tables) -> None:

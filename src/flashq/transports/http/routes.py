@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 from flashq.commands.jobs import get_job, get_result
 from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, NotFound, TooLarge
-from flashq.model import CronView, Instant, JobView, Metrics, QueueView, WorkerView
+from flashq.model import CronView, Instant, JobView, Metrics, QueueView, WebhookView, WorkerView
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import decode_with, encode
 from flashq.transports.http.envelope import NULL, success
@@ -279,6 +279,9 @@ COLD: Final[tuple[Route, ...]] = (
     Route("GET", "/stats", requests.StatsRequest, replies.StatsReply, _whole),
     Route("GET", "/metrics", requests.MetricsRequest, Metrics, _member("metrics")),
     Route("GET", "/workers", requests.Workers, list[WorkerView], _member("workers")),
+    Route("GET", "/webhooks", requests.WebhookList, list[WebhookView], _member("webhooks")),
+    Route("POST", "/webhooks", requests.Webhook, str, _member("id"), body="members"),
+    Route("DELETE", "/webhooks/{id}", requests.WebhookDelete, bool, _true),
     Route("POST", "/webhooks/incoming/{queue}", requests.Push, JobView, _pushed, body="data", beside=_WITH_ID),
     Route("GET", "/settings", requests.Settings, replies.SettingsView, _member("settings")),
     Route("GET", "/cluster/nodes", requests.Nodes, list[replies.NodeView], _member("nodes")),

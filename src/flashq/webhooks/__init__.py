@@ -1,0 +1,1 @@
+"""Webhooks: telling receivers of events by HTTP."""
