@@ -1,4 +1,4 @@
-"""What every client must do against a real server: one list of cases for async and sync, over TCP and Unix sockets.
+"""What every client must do against a real server: one list of cases for async and sync, over each carrier.
 
 Each case gets a client (a plain one with awaitable methods) and a queue's name of its own, so that all of them share
 one server. They prove the commands of the wire contract as a user of the client meets them.

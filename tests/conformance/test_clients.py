@@ -1,7 +1,8 @@
-"""Plays the cases of clients.py with both clients: against a server over TCP and Unix sockets, and in process."""
+"""Plays the cases of clients.py with both clients: against a server over each carrier, and in process."""
 
 import asyncio
 import itertools
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from tests.fakes.server_process import MEMORY, ServerProcess
 
 from flashq import AsyncFlashQ, FlashQ, Unauthorized
 from flashq.testing import LocalServer
+
+CARRIERS = ("tcp", "unix", "http", "local")
 
 _numbers = itertools.count()
 
@@ -42,7 +45,19 @@ def made(flavour: str, **address: Any) -> Any:
     return AsyncFlashQ(**address) if flavour == "async" else Awaited(FlashQ(**address))
 
 
-@pytest_asyncio.fixture(params=[(f, c) for f in ("async", "sync") for c in ("tcp", "unix", "local")], ids="-".join)
+def address(carrier: str, server: ServerProcess) -> dict[str, Any]:
+    """Where a server is, for a client that reaches it so."""
+    ways: dict[str, dict[str, Any]] = {
+        "tcp": {"port": server.port},
+        "unix": {"unix_socket": str(server.socket_path)},
+        "http": {"url": f"http://127.0.0.1:{server.http_port}"},
+    }
+    return ways[carrier]
+
+
+@pytest_asyncio.fixture(
+    params=[(f, c) for f in ("async", "sync") for c in ("tcp", "unix", "http", "local")], ids="-".join
+)
 async def client(request: pytest.FixtureRequest, server: ServerProcess) -> AsyncIterator[Any]:
     """Each kind of client, over each carrier."""
     flavour, carrier = request.param
@@ -51,8 +66,7 @@ async def client(request: pytest.FixtureRequest, server: ServerProcess) -> Async
             async with local.aclient() if flavour == "async" else Awaited(local.client()) as connected:
                 yield connected
         return
-    address = {"port": server.port} if carrier == "tcp" else {"unix_socket": str(server.socket_path)}
-    async with made(flavour, **address) as connected:
+    async with made(flavour, **address(carrier, server)) as connected:
         yield connected
 
 
@@ -62,10 +76,11 @@ async def test_case(client: Any, check: Case) -> None:
     await check(client, f"case-{next(_numbers)}")
 
 
-async def test_a_cancelled_pull_loses_no_job(server: ServerProcess) -> None:
+@pytest.mark.parametrize("carrier", ["tcp", "http"])
+async def test_a_cancelled_pull_loses_no_job(server: ServerProcess, carrier: str) -> None:
     """Waiting in short turns, as many programs do, delivers each job once and uses up no attempt."""
     queue = f"case-{next(_numbers)}"
-    async with AsyncFlashQ(port=server.port) as client:
+    async with AsyncFlashQ(**address(carrier, server)) as client:
         for n in range(20):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.pull(queue), 0.002)
@@ -78,10 +93,12 @@ async def test_a_cancelled_pull_loses_no_job(server: ServerProcess) -> None:
         assert (await client.dead_letters(queue), await client.pull(f"{queue}-none", timeout=0)) == ([], None)
 
 
-async def test_a_job_for_a_caller_who_has_gone_comes_back(server: ServerProcess) -> None:
+@pytest.mark.parametrize("carrier", ["tcp", "http"])
+async def test_a_job_for_a_caller_who_has_gone_comes_back(server: ServerProcess, carrier: str) -> None:
     """A job that comes when nobody pulls any more is given back and runs again, long before its lease ends."""
     queue = f"case-{next(_numbers)}"
-    async with AsyncFlashQ(port=server.port) as gone, AsyncFlashQ(port=server.port) as client:
+    where = address(carrier, server)
+    async with AsyncFlashQ(**where) as gone, AsyncFlashQ(**where) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(gone.pull(queue), 0.01)
         id = await client.push(queue, 1)
@@ -90,11 +107,16 @@ async def test_a_job_for_a_caller_who_has_gone_comes_back(server: ServerProcess)
         assert (job.id, job.attempts) == (id, 0)
 
 
-@pytest.mark.parametrize("flavour", ["async", "sync"])
-async def test_tokens(flavour: str) -> None:
+both = pytest.mark.parametrize("flavour", ["async", "sync"])
+
+
+@both
+@pytest.mark.parametrize("carrier", ["tcp", "http"])
+async def test_tokens(flavour: str, carrier: str) -> None:
     """With a token all goes as without; a wrong one, or none, is refused by its name."""
     with running(AUTH_TOKENS="right,other") as server:
-        async with made(flavour, url=f"flashq://right@127.0.0.1:{server.port}") as client:
+        where = address(carrier, server)
+        async with made(flavour, **where, token="right") as client:
             await client.push("q", 1)
             with pytest.raises(Unauthorized):
                 await client.auth("wrong")
@@ -103,17 +125,24 @@ async def test_tokens(flavour: str) -> None:
                 await client.push("q", 2)
                 assert (await events.next(5000)).event_type == "pushed"
         for token, why in (("wrong", "Invalid token"), (None, "Authentication required")):
-            refused = made(flavour, port=server.port, token=token)
+            refused = made(flavour, **where, token=token)
             with pytest.raises(Unauthorized, match=why):
                 await refused.stats()
             await refused.close()
 
 
-@pytest.mark.parametrize("flavour", ["async", "sync"])
-async def test_a_restarted_server_is_found_again(flavour: str) -> None:
+def free_port() -> int:
+    """A port that nobody uses; a server that starts again needs to find it free once more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@both
+@pytest.mark.parametrize("carrier", ["unix", "http"])
+async def test_a_restarted_server_is_found_again(flavour: str, carrier: str) -> None:
     """A client outlives its server: what waited goes on waiting, what was confirmed is there, reads notice nothing."""
-    with running(url=None) as server:
-        async with made(flavour, unix_socket=str(server.socket_path), connect_timeout_ms=30_000) as client:
+    with running(url=None, HTTP_PORT=str(free_port())) as server:
+        async with made(flavour, **address(carrier, server), connect_timeout_ms=30_000) as client:
             kept = await client.push("kept", 1)
             waiting = asyncio.ensure_future(client.pull("q"))
             await client.ping()
@@ -126,12 +155,13 @@ async def test_a_restarted_server_is_found_again(flavour: str) -> None:
             assert await client.state(id) == "completed"
 
 
-@pytest.mark.parametrize("flavour", ["async", "sync"])
-async def test_safe_pushes_through_a_kill(flavour: str) -> None:
+@both
+@pytest.mark.parametrize("carrier", ["unix", "http"])
+async def test_safe_pushes_through_a_kill(flavour: str, carrier: str) -> None:
     """With safe_retry, pushes in flight while the server is killed are all done, each exactly once."""
-    with running(url=None) as server:
-        address = {"unix_socket": str(server.socket_path), "connect_timeout_ms": 30_000, "safe_retry": True}
-        async with made(flavour, **address) as client:
+    with running(url=None, HTTP_PORT=str(free_port())) as server:
+        options = {"connect_timeout_ms": 30_000, "safe_retry": True}
+        async with made(flavour, **address(carrier, server), **options) as client:
             ids: list[int] = []
             under_way = asyncio.Event()
 

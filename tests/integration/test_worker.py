@@ -207,6 +207,33 @@ def test_jobs_are_run(tmp_path: Path, url: str, q: FlashQ, executor: str) -> Non
         assert q.workers() == []
 
 
+def test_jobs_are_run_over_http(tmp_path: Path, server: ServerProcess, q: FlashQ) -> None:
+    """A worker that reaches its server over HTTP runs jobs, outlives the silence after which it would be missed, and
+    gives back what it has not begun.
+    """
+    url = f"http://127.0.0.1:{server.http_port}"
+    with WorkerProcess(tmp_path, url, "-c", "1", "--prefetch", "5", "-q", "q", "--name", "far") as worker:
+        added, failed = push(q, "add", 1, 2), push(q, "fail", max_attempts=1)
+        assert q.wait_job(added, timeout=SOON_S * 1_000).result == 3
+        assert q.wait_job(failed, timeout=SOON_S * 1_000).state == "failed"
+        running, waiting = push(q, "until_told"), push(q, "plain", "later")
+        worker.until(lambda: q.state(waiting) == "active")
+        (one,) = q.workers()
+        assert (one.id, one.active) == ("far", 2)
+        began = time.monotonic()
+        worker.until(lambda: time.monotonic() - began > 2 * SILENCE_MS / 1_000)
+        assert q.state(running) == "active"
+        worker.process.send_signal(signal.SIGTERM)
+        worker.until(lambda: q.state(waiting) == "waiting")
+        (tmp_path / "go").touch()
+        assert worker.process.wait(SOON_S) == exits.OK, worker.log
+        assert q.result(running) == "told"
+        assert (job(q, running).attempts, job(q, waiting).attempts) == (0, 0)
+        assert q.workers() == []
+        assert f"  server    {url}\n" in worker.log
+        assert "WARNING" not in worker.log
+
+
 def test_what_it_says_at_the_start(tmp_path: Path, url: str, q: FlashQ) -> None:
     """The banner names app, server, queues, tasks and executor; the server knows the worker by its name."""
     with WorkerProcess(tmp_path, url, "--name", "w1", "-c", "7", "-q", "q,r") as worker:

@@ -102,7 +102,7 @@ Read it upwards: the engine knows neither wire nor disk, storage knows only the 
 only way into the engine, doors know only commands, the server puts all together. The client side is a tree of its own.
 """
 
-OPTIONAL: Final = frozenset({"rich", "uvloop"})
+OPTIONAL: Final = frozenset({"rich", "uvloop", "h11"})
 """Dependencies that may be absent; only these may be imported inside a function."""
 
 LATE: Final = frozenset({"flashq.pytest_plugin"})

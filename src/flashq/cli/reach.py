@@ -86,7 +86,9 @@ def _option(name: str, **settings: Any) -> click.Option:  # noqa: ANN401  # clic
 
 
 def _address_options() -> list[click.Parameter]:
-    address = "flashq[s]://[TOKEN@]HOST[:PORT] or flashq+unix:///PATH; default $FLASHQ_URL, else this machine."
+    address = (
+        "flashq[s]://[TOKEN@]HOST[:PORT], http[s]://... or flashq+unix:///PATH; default $FLASHQ_URL, else this machine."
+    )
     warning = "Authenticate with this. Other users of the machine can see it; a token in $FLASHQ_URL they cannot."
     return [_option("--url", help=address), _option("--token", help=warning)]
 

@@ -6,6 +6,8 @@
     flashq://TOKEN@[::1]:6789       with a token; IPv6 addresses stand in brackets
     flashqs://host:6789             TCP inside TLS
     flashq+unix:///run/flashq.sock  a Unix socket (``flashq+unix://TOKEN@/run/flashq.sock`` with a token)
+    http://host:6790                HTTP; without a port it is that of the web, 80
+    https://host/flashq             HTTP inside TLS, on port 443, below a path of a proxy
 
 This is the one place of the client that reads the environment. Where the server is, it reads only when the caller
 named no server at all: an argument always wins, so that a stray variable cannot send jobs to another server than the
@@ -26,6 +28,9 @@ from flashq.errors import BadRequest
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 6789
+HTTP_PORTS: Final = {"http": 80, "https": 443}
+"""What a URL of the web means without a port; behind a proxy it is what one expects."""
+
 URL_VARIABLE: Final = "FLASHQ_URL"
 CA_VARIABLE: Final = "FLASHQ_CA"
 
@@ -40,6 +45,8 @@ class Address(Struct, frozen=True, kw_only=True):
         token: what to authenticate with; None sends no AUTH.
         tls: whether the connection is encrypted and the server shows who it is.
         ca: path of the certificates that are believed; empty: those that the system believes.
+        http: whether the lines go over HTTP.
+        path: what stands before each path of HTTP, without a slash at its end.
     """
 
     host: str = DEFAULT_HOST
@@ -48,18 +55,25 @@ class Address(Struct, frozen=True, kw_only=True):
     token: str | None = None
     tls: bool = False
     ca: str = ""
+    http: bool = False
+    path: str = ""
 
     def __str__(self) -> str:
         """The address as a URL, without the token: it stands in error texts and logs."""
         if self.unix_socket:
             return f"flashq+unix://{self.unix_socket}"
+        return f"{self.scheme}://{self.netloc}{self.path}"
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{host}:{self.port}"
 
     @property
     def scheme(self) -> str:
         """What its URL begins with; of an address that is no Unix socket."""
-        return "flashqs" if self.tls else "flashq"
+        return ("http" if self.http else "flashq") + ("s" if self.tls else "")
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r}, token={'set' if self.token else None})"
@@ -98,6 +112,7 @@ def resolve(
     if unix_socket is None and host is None and port is None:
         unix_socket = named.unix_socket
     tls = named.tls and not unix_socket
+    http = named.http and not unix_socket
     return Address(
         host=named.host if host is None else _bare(host),
         port=named.port if port is None else _checked_port(port),
@@ -105,6 +120,8 @@ def resolve(
         token=_checked_token(token),
         tls=tls,
         ca=_believed(ca, tls=tls),
+        http=http,
+        path=named.path if http else "",
     )
 
 
@@ -123,17 +140,19 @@ def parse(url: str) -> Address:
         raise BadRequest(
             "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"
         )
-    if parts.scheme in {"flashq", "flashqs"}:
+    if parts.scheme in {"flashq", "flashqs", *HTTP_PORTS}:
         return _parse_tcp(parts)
     if parts.scheme == "flashq+unix":
         return _parse_unix(parts)
     raise BadRequest(
-        f"Invalid: {parts.scheme or 'no'} scheme in the FlashQ URL; use flashq://, flashqs:// or flashq+unix://"
+        f"Invalid: {parts.scheme or 'no'} scheme in the FlashQ URL; use flashq://, flashqs://, http://, https:// "
+        "or flashq+unix://"
     )
 
 
 def _parse_tcp(parts: SplitResult) -> Address:
-    if parts.path not in {"", "/"}:
+    http = parts.scheme in HTTP_PORTS
+    if parts.path not in {"", "/"} and not http:
         raise BadRequest(f"Invalid: a {parts.scheme}:// URL ends after the port")
     try:
         port = parts.port
@@ -141,9 +160,11 @@ def _parse_tcp(parts: SplitResult) -> Address:
         raise BadRequest("Invalid: the port of the FlashQ URL must be a number from 1 to 65535") from None
     return Address(
         host=parts.hostname or DEFAULT_HOST,
-        port=DEFAULT_PORT if port is None else _checked_port(port),
+        port=HTTP_PORTS.get(parts.scheme, DEFAULT_PORT) if port is None else _checked_port(port),
         token=_token_of(parts),
-        tls=parts.scheme == "flashqs",
+        tls=parts.scheme in {"flashqs", "https"},
+        http=http,
+        path=_checked_path(parts.path) if http else "",
     )
 
 
@@ -172,6 +193,13 @@ def _checked_port(port: int) -> int:
     if not 1 <= port <= 65535:
         raise BadRequest("Invalid: the port must be a number from 1 to 65535")
     return port
+
+
+def _checked_path(path: str) -> str:
+    """The path as it stands in requests. What would end it, or the request's line, must be escaped there."""
+    if not (path.isascii() and path.isprintable()) or " " in path:
+        raise BadRequest("Invalid: the path of the FlashQ URL must be escaped: %20 for a space")
+    return path.rstrip("/")
 
 
 def _checked_token(token: str | None) -> str | None:

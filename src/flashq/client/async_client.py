@@ -77,8 +77,8 @@ class AsyncFlashQ:
     `ConnectionLost` (`Unreachable` if nothing was sent), or `CallTimeout`.
 
     Args:
-        url: ``flashq://[TOKEN@]host[:port]``, ``flashqs://`` (the same inside TLS) or ``flashq+unix:///path``; default
-            ``FLASHQ_URL``, else this machine.
+        url: ``flashq://[TOKEN@]host[:port]``, ``flashqs://`` (the same inside TLS), ``http://`` and ``https://`` (over
+            HTTP, which needs the extra ``http``) or ``flashq+unix:///path``; default ``FLASHQ_URL``, else this machine.
         host: instead of, or over, the URL's.
         port: instead of, or over, the URL's.
         unix_socket: path of a Unix socket, instead of host and port.

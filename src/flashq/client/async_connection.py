@@ -16,11 +16,12 @@ from typing import Any, Final, cast
 
 from msgspec import Struct
 
-from flashq.client import calls, tls
+from flashq.client import calls, http, tls
 from flashq.client.address import Address
+from flashq.client.async_http import HttpTransport
 from flashq.client.encoding import encode
 from flashq.client.orphans import Orphans, pull_key
-from flashq.client.pipeline import NEVER, Backoff, Pipeline, Unreachable
+from flashq.client.pipeline import NEVER, Backoff, Pipeline, Unreachable, checked_event
 from flashq.client.sockets import tune
 from flashq.errors import CallTimeout, ConnectionLost, FlashQError
 from flashq.protocol.requests import Request
@@ -45,6 +46,7 @@ class Wire(asyncio.Protocol):
         choked: the socket takes no more for now; wait for `unchoked` before asking further.
         unchoked: done when the socket takes more again, or the connection has ended.
         gone: done when the transport is closed.
+        cut: it ended while answers were due.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, server: str) -> None:
@@ -59,6 +61,7 @@ class Wire(asyncio.Protocol):
         self._event_wanted: asyncio.Future[None] | None = None
         self._reading = True
         self.ended = False
+        self.cut = False
         self.choked = False
         self.unchoked: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()
@@ -97,7 +100,7 @@ class Wire(asyncio.Protocol):
 
         Raises:
             CallTimeout: none came in time.
-            ConnectionLost: the connection ended, and all events that came before are taken.
+            ConnectionLost: the connection ended, or events were left out; all that came before are taken.
         """
         events = self._pipeline.events
         limit = NEVER if timeout_ms is None else self._loop.time() + timeout_ms / 1000
@@ -111,7 +114,15 @@ class Wire(asyncio.Protocol):
         if not self._reading and len(events) <= EVENTS_LOW and self._transport is not None and not self.ended:
             self._reading = True
             self._transport.resume_reading()
-        return events.popleft()
+        return checked_event(events.popleft())
+
+    def abandon(self, req_id: str) -> None:
+        """The answer to a request with this id is of use to nobody.
+
+        Over lines it comes nevertheless and is dropped. Over HTTP the request is taken back: it holds a connection.
+        """
+        if isinstance(self._transport, HttpTransport) and self._transport.withdraw(req_id):
+            self._pipeline.forget(req_id)
 
     def give_up(self, reason: str) -> None:
         """Nothing that is due will be answered: whoever waits gets `CallTimeout` now."""
@@ -176,6 +187,11 @@ class Wire(asyncio.Protocol):
     # inside
 
     @property
+    def due(self) -> int:
+        """How many answers are due."""
+        return len(self._pipeline)
+
+    @property
     def answered(self) -> int:
         """How many answers came over this connection."""
         return self._pipeline.answered
@@ -223,6 +239,7 @@ class Wire(asyncio.Protocol):
         self._reason = reason
         self._output.clear()
         self._set_alarm(NEVER)
+        self.cut = len(self._pipeline) > 0
         for answer in self._pipeline.give_up():
             if not answer.done():
                 answer.set_exception(self._lost())
@@ -240,7 +257,8 @@ class AsyncConnection:
         opens: connects a wire to a transport of its own, in place of a socket; for a server in the same process.
 
     Raises:
-        BadRequest: the address's file of certificates cannot be read.
+        BadRequest: the address's file of certificates cannot be read; or it asks for HTTP, and what speaks it is not
+            installed, or its token cannot be sent over it.
     """
 
     def __init__(
@@ -252,6 +270,9 @@ class AsyncConnection:
         self.address = address
         self._opens = opens or self._open_socket
         self._tls = tls.context(address)
+        if address.http:
+            http.library()
+            http.Speaker(address)
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -337,6 +358,8 @@ class AsyncConnection:
         except asyncio.CancelledError:
             if key is None:
                 answer.cancel()
+                if request.req_id is not None and self._wire is not None:
+                    self._wire.abandon(request.req_id)
             else:
                 self._orphans.leave(key, answer, forever=wait_ms is None)
             raise
@@ -429,10 +452,10 @@ class AsyncConnection:
 
     def _judge(self, wire: Wire) -> None:
         """Whether the connection that ended was of use decides how soon the next one is tried."""
-        if wire.answered:
-            self._backoff.lost()
-        else:
+        if not wire.answered:
             self._backoff.failed()
+        elif wire.cut or not self.address.http:  # over HTTP an idle connection ends without a reason
+            self._backoff.lost()
         self._wire = None
 
     async def _dial(self, limit: float, *greetings: bytes | None) -> Wire:
@@ -457,11 +480,17 @@ class AsyncConnection:
         return wire
 
     async def _open_socket(self, wire: Wire) -> None:
-        loop = asyncio.get_running_loop()
         if self.address.unix_socket:
-            await loop.create_unix_connection(lambda: wire, self.address.unix_socket)
+            await asyncio.get_running_loop().create_unix_connection(lambda: wire, self.address.unix_socket)
+        elif self.address.http:
+            await HttpTransport(wire, self.address, self._connect).open()
         else:
-            await loop.create_connection(lambda: wire, self.address.host, self.address.port, ssl=self._tls)
+            await self._connect(lambda: wire)
+
+    async def _connect(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+        await asyncio.get_running_loop().create_connection(
+            protocol, self.address.host, self.address.port, ssl=self._tls
+        )
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         reason = str(error) or "no answer in time"

@@ -78,9 +78,24 @@ class _Marks(Struct, gc=False):
 _read_marks = json.Decoder(_Marks).decode
 
 
+_TOLD: Final = (b'{"event":', b'{"lagged":')
+"""How lines begin that answer nothing: they have one member."""
+
+
 def is_event(line: bytes) -> bool:
-    """Whether the line is an event rather than an answer. Events have one member, so they begin with its name."""
-    return line.startswith(b'{"event":')
+    """Whether the line is an event, or the mark where some were left out, rather than an answer."""
+    return line.startswith(_TOLD)
+
+
+def checked_event(line: bytes) -> bytes:
+    """The line again, if it is an event.
+
+    Raises:
+        ConnectionLost: events were left out here. A subscriber is told so rather than left with a silent gap.
+    """
+    if line.startswith(_TOLD[1]):
+        raise ConnectionLost("events were lost: they came faster than they were read")
+    return line
 
 
 class Pipeline(Generic[W]):
@@ -176,6 +191,10 @@ class Pipeline(Generic[W]):
                 late.append(waiter)
                 self._by_id[req_id] = (None, NEVER)
         return late
+
+    def forget(self, req_id: str) -> None:
+        """A request with an id was taken back before it was answered: no answer is due any more."""
+        self._by_id.pop(req_id, None)
 
     def give_up(self) -> list[W]:
         """The connection has ended: everyone who still waits, in the order of asking."""

@@ -1,12 +1,16 @@
 """How both clients set up a connected socket, and what the plain one needs of it."""
 
 import socket
+import struct
 from contextlib import suppress
 from typing import Final, Protocol
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe, between probes, and how many may stay unanswered: a pull that waits for
 ever learns within a minute that its server lost its power. The system's default is two hours."""
+
+_TIMEVAL: Final = struct.Struct("@ll")
+"""Seconds and microseconds, as the system wants them."""
 
 
 def tune(connected: socket.socket) -> None:
@@ -49,3 +53,31 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Give it back to the system."""
+
+
+def set_timeout(stream: Stream, timeout_ms: float | None) -> None:
+    """How long the next calls may block; 0 = not at all, None = for ever.
+
+    The system keeps the time: a timeout of Python's own costs a look at the clock and a poll before every call, a fifth
+    of a push. When it is over, the call raises BlockingIOError.
+    """
+    if timeout_ms == 0:
+        stream.setblocking(False)
+        return
+    stream.setblocking(True)
+    micros = 0 if timeout_ms is None else max(1, int(timeout_ms * 1_000))  # 0 stands for ever
+    for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        stream.setsockopt(socket.SOL_SOCKET, direction, _TIMEVAL.pack(*divmod(micros, 1_000_000)))
+
+
+def stale(stream: Stream) -> bool:
+    """Whether a connection on which nothing is due is of no use any more: its peer has left it, or speaks unasked."""
+    try:
+        set_timeout(stream, 0)
+        # Whatever is there to read, be it the end or a word, makes it useless.
+        stream.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

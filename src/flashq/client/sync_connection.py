@@ -11,7 +11,6 @@ nobody, and a parked pull is taken back by the server.
 
 import select
 import socket
-import struct
 import threading
 import time
 from collections import deque
@@ -23,11 +22,12 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from flashq.client import calls, tls
+from flashq.client import calls, http, tls
 from flashq.client.address import Address
 from flashq.client.encoding import encode
-from flashq.client.pipeline import NEVER, Backoff, LineSplitter, Pipeline, Unreachable, is_event
-from flashq.client.sockets import Stream, tune
+from flashq.client.pipeline import NEVER, Backoff, LineSplitter, Pipeline, Unreachable, checked_event, is_event
+from flashq.client.sockets import Stream, set_timeout, stale, tune
+from flashq.client.sync_http import HttpWire
 from flashq.errors import CallTimeout, ConnectionLost
 from flashq.protocol.requests import Request
 
@@ -46,10 +46,6 @@ DIAL_LIMIT_MS: Final = 5_000.0
 IDLE_MS: Final = 1_000.0
 """A connection unused for longer is looked at before it is used: a server that restarted meanwhile has closed it, and
 to learn that only after sending would leave the outcome unknown."""
-
-
-_TIMEVAL: Final = struct.Struct("@ll")
-"""Seconds and microseconds, as the system wants them."""
 
 
 def _now_ms() -> float:
@@ -88,7 +84,7 @@ class Wire(Protocol):
 
         Raises:
             CallTimeout: none came in time.
-            ConnectionLost: the connection ended, and all events that came before are taken.
+            ConnectionLost: the connection ended, or events were left out; all that came before are taken.
         """
 
     def stale(self) -> bool:
@@ -183,7 +179,7 @@ class SocketWire:
 
         Raises:
             CallTimeout: none came in time.
-            ConnectionLost: the connection ended, and all events that came before are taken.
+            ConnectionLost: the connection ended, or events were left out; all that came before are taken.
         """
         deadline = NEVER if timeout_ms is None else _now_ms() + timeout_ms
         try:
@@ -193,19 +189,12 @@ class SocketWire:
             raise CallTimeout(f"no event within {timeout_ms} ms") from None
         except OSError as error:
             raise self._lost(str(error)) from error
-        return self._events.popleft()
+        return checked_event(self._events.popleft())
 
     def stale(self) -> bool:
         """Whether the server has closed the connection while it was idle."""
-        try:
-            self._set_timeout(0)
-            # Nothing is due: whatever is there to read, be it the end or an unasked word, makes it useless.
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        self._timeout_ms = 0
+        return stale(self._socket)
 
     def close(self) -> None:
         """Close; a thread that waits here is woken."""
@@ -216,19 +205,8 @@ class SocketWire:
     # inside
 
     def _set_timeout(self, timeout_ms: float | None) -> None:
-        """How long the next calls may block; 0 = not at all.
-
-        The system keeps the time: a timeout of Python's own costs a look at the clock and a poll before every call,
-        a fifth of a push. When it is over, the call raises BlockingIOError.
-        """
         self._timeout_ms = timeout_ms
-        if timeout_ms == 0:
-            self._socket.setblocking(False)
-            return
-        self._socket.setblocking(True)
-        micros = 0 if timeout_ms is None else max(1, int(timeout_ms * 1_000))  # 0 stands for ever
-        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, direction, _TIMEVAL.pack(*divmod(micros, 1_000_000)))
+        set_timeout(self._socket, timeout_ms)
 
     def _rest_of_answer(self, data: bytes, timeout_ms: float | None) -> bytes:
         """The one line that is due, of which ``data`` is the beginning; its time starts anew with the first bytes."""
@@ -307,7 +285,8 @@ class SyncConnection:
             the same process.
 
     Raises:
-        BadRequest: the address's file of certificates cannot be read.
+        BadRequest: the address's file of certificates cannot be read; or it asks for HTTP, and what speaks it is not
+            installed, or its token cannot be sent over it.
     """
 
     def __init__(
@@ -316,6 +295,9 @@ class SyncConnection:
         self.address = address
         self._opens = opens or self._open_socket
         self._tls = tls.context(address)
+        if address.http:
+            http.library()
+            http.Speaker(address)
         self._connect_timeout_ms = connect_timeout_ms
         self._auth = None if address.token is None else encode(calls.auth(address.token).request)
         self._hello: bytes | None = None
@@ -444,7 +426,7 @@ class SyncConnection:
                 self._busy.discard(wire)
                 wire.close()
             elif _now_ms() - wire.used_at > IDLE_MS and wire.stale():
-                self._discard(wire)
+                self._discard(wire, idle=True)
             else:
                 return wire
 
@@ -455,10 +437,15 @@ class SyncConnection:
         if self._closed:
             wire.close()
 
-    def _discard(self, wire: Wire) -> None:
-        """The connection is of no use; whether it ever was decides how soon the next one is tried."""
+    def _discard(self, wire: Wire, *, idle: bool = False) -> None:
+        """The connection is of no use; whether it ever was decides how soon the next one is tried.
+
+        One over HTTP that ended while it was idle says nothing about its server.
+        """
         self._busy.discard(wire)
         wire.close()
+        if idle and self.address.http:
+            return
         if wire.answered:
             self._backoff.lost()
         else:
@@ -515,6 +502,8 @@ class SyncConnection:
         return wire
 
     def _open_socket(self, generation: int, timeout_ms: float) -> Wire:
+        if self.address.http:
+            return HttpWire(self.address, self._socket, generation, timeout_ms)
         return SocketWire(self._socket(timeout_ms / 1000), str(self.address), generation)
 
     def _socket(self, seconds: float) -> Stream:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from flashq.client.async_connection import Wire as AsyncWire
-from flashq.client.pipeline import is_event
+from flashq.client.pipeline import checked_event, is_event
 from flashq.errors import CallTimeout, ConnectionLost
 from flashq.testing.host import GIVE_UP_MS, Host
 
@@ -60,7 +60,7 @@ class LocalWire:
         self._host.wait(lambda: bool(self._events) or self._ended, timeout_ms)
         if not self._events:
             raise self._gone()
-        return self._events.popleft()
+        return checked_event(self._events.popleft())
 
     def stale(self) -> bool:
         """Whether the server has ended it."""

@@ -142,7 +142,7 @@ def test_wrong_commands(arguments: list[str], sentence: str) -> None:
     ("url", "sentence"),
     [
         ("localhost:6789", "scheme in the FlashQ URL"),
-        ("http://localhost", "http scheme in the FlashQ URL"),
+        ("ftp://localhost", "ftp scheme in the FlashQ URL"),
         ("flashq://localhost:0", "the port must be a number from 1 to 65535"),
         ("flashq://localhost:99999", "the port"),
         ("flashq+unix://", "path of the socket"),

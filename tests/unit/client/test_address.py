@@ -22,6 +22,9 @@ from flashq.errors import BadRequest
         ("flashq://", Address()),
         ("flashqs://queue.example", Address(host="queue.example", tls=True)),
         ("flashqs://secret@[::1]:7000", Address(host="::1", port=7000, token="secret", tls=True)),
+        ("http://queue.example", Address(host="queue.example", port=80, http=True)),
+        ("http://t@queue.example:6790/", Address(host="queue.example", port=6790, token="t", http=True)),
+        ("https://queue.example/a/b/", Address(host="queue.example", port=443, tls=True, http=True, path="/a/b")),
         ("flashq+unix:///run/flashq.sock", Address(unix_socket="/run/flashq.sock")),
         ("flashq+unix://secret@/run/flashq.sock", Address(unix_socket="/run/flashq.sock", token="secret")),
         ("flashq+unix:///run/a%20b", Address(unix_socket="/run/a b")),
@@ -37,7 +40,11 @@ def test_urls(url: str, address: Address) -> None:
     [
         ("flashqs://queue.example/path", "a flashqs:// URL ends after the port"),
         ("flashqs://queue.example?verify=0", "after ?"),
-        ("http://queue.example", "http scheme"),
+        ("ftp://queue.example", "ftp scheme"),
+        ("http://queue.example:0", "port"),
+        ("https://queue.example?verify=0", "after ?"),
+        ("http://queue.example/a b", "must be escaped"),
+        ("http://queue.example/\u00e9", "must be escaped"),
         ("queue.example:6789", "scheme"),
         ("", "no scheme"),
         ("flashq://queue.example:port", "port"),
@@ -129,6 +136,8 @@ def test_the_token_is_not_shown() -> None:
     assert str(address) == "flashq://[::1]:6789"
     assert "secret" not in repr(address)
     assert str(Address(unix_socket="/run/f", token="secret")) == "flashq+unix:///run/f"
+    assert str(parse("https://secret@[::1]/below/")) == "https://[::1]:443/below"
+    assert str(parse("flashqs://secret@h")) == "flashqs://h:6789"
 
 
 @given(st.text())
@@ -171,3 +180,5 @@ def test_certificates_without_tls(monkeypatch: pytest.MonkeyPatch, arguments: di
 def test_a_unix_socket_in_place_of_tls() -> None:
     """A path replaces a URL with TLS whole: the machine's own sockets are plain."""
     assert not resolve("flashqs://queue.example", unix_socket="/run/f").tls
+    plain = resolve("https://queue.example/below", unix_socket="/run/f")
+    assert (plain.http, plain.tls, plain.path) == (False, False, "")

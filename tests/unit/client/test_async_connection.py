@@ -445,3 +445,16 @@ def test_on_uvloop() -> None:
     with LineServer(mute_pulls) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(use(server))
         assert server.connections == 1
+
+
+async def test_events_that_were_left_out(closing: Any) -> None:
+    """A subscriber who was too slow is told so, after the events that came before, and not left with a gap."""
+    with LineServer(lambda request: OK) as server:
+        wire = await closing(server.url).open_wire(5000)
+        await wire.ask_beside_events(PING, 5000)
+        server.send(b'{"event":{"n":1}}\n{"lagged":3}\n{"event":{"n":5}}\n')
+        assert await wire.next_event(5000) == b'{"event":{"n":1}}'
+        with pytest.raises(ConnectionLost, match="events were lost"):
+            await wire.next_event(5000)
+        assert await wire.next_event(5000) == b'{"event":{"n":5}}'
+        await wire.close()

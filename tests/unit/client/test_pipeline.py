@@ -15,6 +15,7 @@ from flashq.client.pipeline import (
     LineSplitter,
     Pipeline,
     RepeatBudget,
+    checked_event,
     is_event,
 )
 from flashq.errors import ConnectionLost
@@ -215,3 +216,15 @@ def test_the_budget_saves_only_up_to_its_reserve() -> None:
     budget = RepeatBudget()
     budget.calls += 1_000_000
     assert sum(budget.take() for _ in range(REPEAT_RESERVE + 50)) == REPEAT_RESERVE
+
+
+def test_events_that_were_left_out() -> None:
+    """The mark that events were left out stands among them, does not take the place of an answer, and raises."""
+    pipeline: Pipeline[str] = Pipeline()
+    pipeline.asked("mine")
+    answers = pipeline.feed(b'{"event":{"n":1}}\n{"lagged":3}\n{"ok":true}\n')
+    assert answers == [("mine", b'{"ok":true}')]
+    first, mark = pipeline.events
+    assert checked_event(first) == first
+    with pytest.raises(ConnectionLost, match="events were lost"):
+        checked_event(mark)

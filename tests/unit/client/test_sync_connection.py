@@ -351,6 +351,19 @@ def test_events_and_answers_on_one_wire(closing: Any) -> None:
             wire.close()
 
 
+def test_events_that_were_left_out(closing: Any) -> None:
+    """A subscriber who was too slow is told so, after the events that came before, and not left with a gap."""
+    with LineServer(lambda request: OK) as server:
+        wire = closing(server.url).open_wire(5000)
+        wire.ask_beside_events(PING, 5000)
+        server.send(b'{"event":{"n":1}}\n{"lagged":3}\n{"event":{"n":5}}\n')
+        assert wire.next_event(5000) == b'{"event":{"n":1}}'
+        with pytest.raises(ConnectionLost, match="events were lost"):
+            wire.next_event(5000)
+        assert wire.next_event(5000) == b'{"event":{"n":5}}'
+        wire.close()
+
+
 def test_a_reset_connection(closing: Any) -> None:
     """A connection that breaks in the middle is a lost one in every kind of call."""
     with LineServer(lambda request: RESET) as server:
