@@ -543,6 +543,22 @@ def test_ping(said: Said, told: Told) -> None:
     assert told("ping")["ok"] is True
 
 
+def test_the_server_is_asked(said: Said, told: Told) -> None:
+    """How it was set up, in words and as a document."""
+    assert told("server", "settings")["storage"] in {"sqlite", "memory"}
+    assert re.search(r"^storage +(sqlite|memory)$", said("server", "settings"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("verb", "code"), [("shutdown", 0), ("restart", 100)])
+def test_the_server_is_stopped(tmp_path: Path, verb: str, code: int) -> None:
+    """It ends with the exit code that was asked for; once it is gone, the verb says so."""
+    with ServerProcess(tmp_path, url=MEMORY) as server:
+        url = f"flashq://127.0.0.1:{server.port}"
+        assert shell(url, "server", verb).stdout.startswith(b"the server is stopping")
+        assert server.wait() == code
+        assert shell(url, "server", verb).returncode == exits.FAILED
+
+
 def test_stats_and_metrics(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     """The same counts for people and for programs."""
     client.push(queue, 1)

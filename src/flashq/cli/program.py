@@ -20,6 +20,7 @@ from flashq.cli.jobs import jobs, pull, wait
 from flashq.cli.push import push
 from flashq.cli.queues import queues
 from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
+from flashq.cli.server import server
 from flashq.cli.show import give_up_output
 from flashq.cli.token import token
 from flashq.cli.watch import events, metrics, ping, stats, workers
@@ -146,7 +147,8 @@ def _missing(name: str, package: str) -> click.Command:
 
 
 _VERBS = (
-    ping, push, flow, pull, wait, jobs, queues, dlq, cron, webhook, stats, metrics, workers, events, token, bench
-)  # fmt: skip
+    *(ping, push, flow, pull, wait, jobs, queues, dlq, cron, webhook),
+    *(stats, metrics, workers, events, server, token, bench),
+)
 for _verb in _VERBS:
     program.add_command(_verb)

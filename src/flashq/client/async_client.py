@@ -36,6 +36,7 @@ from flashq.client.results import (
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
+from flashq.protocol.replies import NodeView, SettingsView
 from flashq.protocol.requests import ListedState, Request
 
 __all__ = ["AsyncBatch", "AsyncFlashQ", "AsyncSubscription"]
@@ -747,6 +748,28 @@ class AsyncFlashQ:
     async def workers(self) -> list[WorkerView]:
         """All workers that have said hello and are alive."""
         return await self._do(calls.workers())
+
+    # --- the server ---
+
+    async def settings(self) -> SettingsView:
+        """How the server was set up: version, doors, storage, durability; no secrets."""
+        return await self._do(calls.settings())
+
+    async def nodes(self) -> list[NodeView]:
+        """The servers that work together; one, without clustering."""
+        return await self._do(calls.nodes())
+
+    async def shutdown(self) -> None:
+        """Have the server stop in good order: what waits is answered, what happened is committed.
+
+        Raises:
+            ConnectionLost: the answer did not come; the server may be stopping all the same.
+        """
+        await self._do(calls.shutdown())
+
+    async def restart(self) -> None:
+        """As `shutdown`, but with the exit code that asks whoever watches over the server to start it again."""
+        await self._do(calls.restart())
 
     # --- how a call is made ---
 

@@ -22,6 +22,7 @@ from flashq.client.results import AckedBatch, Cron, Ending, JobPage, JobProgress
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol import replies, requests
+from flashq.protocol.replies import NodeView, SettingsView
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Struct)
@@ -179,6 +180,8 @@ _read_webhook = _reader(replies.WebhookAdded, lambda reply: reply.id)
 _read_webhooks = _reader(_Webhooks, lambda reply: reply.webhooks)
 _read_queues = _reader(replies.Queues, lambda reply: reply.queues)
 _read_workers = _reader(replies.WorkersReply, lambda reply: reply.workers)
+_read_settings = _reader(replies.SettingsReply, lambda reply: reply.settings)
+_read_nodes = _reader(replies.NodesReply, lambda reply: reply.nodes)
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------
@@ -576,6 +579,26 @@ def bye(worker: str, error: str | None = None) -> Call[None]:
 def workers() -> Call[list[WorkerView]]:
     """WORKERS: all workers."""
     return Call(requests.Workers(), _read_workers, True)
+
+
+def settings() -> Call[SettingsView]:
+    """SETTINGS: how the server was set up."""
+    return Call(requests.Settings(), _read_settings, True)
+
+
+def nodes() -> Call[list[NodeView]]:
+    """NODES: the servers that work together."""
+    return Call(requests.Nodes(), _read_nodes, True)
+
+
+def shutdown() -> Call[None]:
+    """SHUTDOWN: stop. Never repeated: a server that came back meanwhile would stop again."""
+    return Call(requests.Shutdown(), read_ok, False)
+
+
+def restart() -> Call[None]:
+    """RESTART: stop, to be started again. Never repeated, as `shutdown`."""
+    return Call(requests.Restart(), read_ok, False)
 
 
 def subscribe(queue: str, events: Sequence[str]) -> Call[None]:

@@ -36,6 +36,7 @@ from flashq.client.sync_connection import SyncConnection, Wire
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
+from flashq.protocol.replies import NodeView, SettingsView
 from flashq.protocol.requests import ListedState, Request
 
 __all__ = ["Batch", "FlashQ", "Subscription"]
@@ -747,6 +748,28 @@ class FlashQ:
     def workers(self) -> list[WorkerView]:
         """All workers that have said hello and are alive."""
         return self._do(calls.workers())
+
+    # --- the server ---
+
+    def settings(self) -> SettingsView:
+        """How the server was set up: version, doors, storage, durability; no secrets."""
+        return self._do(calls.settings())
+
+    def nodes(self) -> list[NodeView]:
+        """The servers that work together; one, without clustering."""
+        return self._do(calls.nodes())
+
+    def shutdown(self) -> None:
+        """Have the server stop in good order: what waits is answered, what happened is committed.
+
+        Raises:
+            ConnectionLost: the answer did not come; the server may be stopping all the same.
+        """
+        self._do(calls.shutdown())
+
+    def restart(self) -> None:
+        """As `shutdown`, but with the exit code that asks whoever watches over the server to start it again."""
+        self._do(calls.restart())
 
     # --- how a call is made ---
 

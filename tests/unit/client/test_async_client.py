@@ -420,6 +420,13 @@ EVERYTHING = {
     "webhooks": [],
     "queues": [],
     "workers": [],
+    "nodes": [],
+    "settings": {
+        **dict.fromkeys(("version", "host", "storage", "durability"), ""),
+        **dict.fromkeys(("port", "http_port", "uptime_ms"), 0),
+        "unix_socket": None,
+        "auth": False,
+    },
     **dict.fromkeys(("queued", "processing", "delayed", "dlq", "completed", "waiting_children"), 0),
     "metrics": {
         **dict.fromkeys(("total_pushed", "total_completed", "total_failed", "jobs_per_second", "avg_latency_ms"), 0),
@@ -473,6 +480,10 @@ EVERYTHING = {
         ("beat", ("w",), "BEAT"),
         ("bye", ("w",), "BYE"),
         ("workers", (), "WORKERS"),
+        ("settings", (), "SETTINGS"),
+        ("nodes", (), "NODES"),
+        ("shutdown", (), "SHUTDOWN"),
+        ("restart", (), "RESTART"),
     ],
 )
 async def test_each_method_is_its_command(connect: Any, method: str, arguments: Any, command: str) -> None:

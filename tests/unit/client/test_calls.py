@@ -75,6 +75,14 @@ QUEUE = {
     "rate_limit": None,
     "concurrency_limit": 5,
 }
+SETTINGS = {
+    **dict.fromkeys(("version", "host", "durability"), "x"),
+    **dict.fromkeys(("port", "http_port", "uptime_ms"), 1),
+    "storage": "sqlite",
+    "unix_socket": None,
+    "auth": False,
+}
+NODE = {"node_id": "a", "host": "h", "port": 1, "is_leader": True, "state": "standalone"}
 WORKER = {
     "id": "w",
     "queues": ["q"],
@@ -197,6 +205,10 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.beat("w"), {"cmd": "BEAT", "worker": "w"}),
     (calls.bye("w"), {"cmd": "BYE", "worker": "w"}),
     (calls.workers(), {"cmd": "WORKERS"}),
+    (calls.settings(), {"cmd": "SETTINGS"}),
+    (calls.nodes(), {"cmd": "NODES"}),
+    (calls.shutdown(), {"cmd": "SHUTDOWN"}),
+    (calls.restart(), {"cmd": "RESTART"}),
     (calls.subscribe("*", ("failed",)), {"cmd": "SUBSCRIBE", "queue": "*", "events": ["failed"]}),
     (calls.unsubscribe("q"), {"cmd": "UNSUBSCRIBE", "queue": "q"}),
 ]
@@ -236,6 +248,8 @@ def test_answers() -> None:
     assert read(calls.webhooks(), webhooks=[WEBHOOK])[0].last_error == "HTTP status 500"
     assert read(calls.queues(), queues=[QUEUE])[0].concurrency_limit == 5
     assert read(calls.workers(), workers=[WORKER])[0].id == "w"
+    assert read(calls.settings(), settings=SETTINGS).storage == "sqlite"
+    assert read(calls.nodes(), nodes=[NODE])[0].is_leader
     assert read(calls.ping()) is None
 
 
