@@ -252,7 +252,14 @@ class CronList(Request, tag="CRONLIST", kw_only=True, gc=False):
 
 
 class Webhook(Request, tag="WEBHOOK", kw_only=True, gc=False):
-    """Call a URL at each event; ``events`` may hold ``*`` = all, ``queue`` absent = of all queues."""
+    """Call a URL at each event.
+
+    Attributes:
+        url: where to: http or https, to a host that is out on the internet unless the server allows others.
+        events: types of events, at least one; ``*``: all.
+        queue: only of this queue; absent: of all.
+        secret: signs what is sent; never shown again.
+    """
 
     url: Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
     events: Annotated[list[str], Meta(min_length=1, max_length=100)]

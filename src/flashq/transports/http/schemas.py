@@ -62,6 +62,7 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "result": Member("What the job returns: any JSON.", {"sent": True}),
     "results": Member("What the jobs return, aligned with `ids`.", [{"sent": True}, None]),
     "schedule": Member("A cron expression of five or six fields, or `*/SECONDS`.", "0 3 * * *"),
+    "secret": Member("Signs what is sent; never shown again.", "7c1e0c9a"),
     "state": Member("The state of a job.", "waiting"),
     "tags": Member("Words for people; the server only keeps them.", ["invoice"]),
     "timeout": Member("Ms that one attempt may run.", 60_000),
@@ -70,6 +71,7 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "tokens": Member("The attempts, aligned with `ids`.", ["1.1.5f2c", "2.1.77aa"]),
     "ttl": Member("Ms after which a job that waits disappears.", 3_600_000),
     "unique_key": Member("At most one live job of the queue may hold it.", "order-17"),
+    "url": Member("Where to call.", "https://example.org/hook"),
     "wait": Member("Ms to wait for news.", 1_000),
     "worker": Member("The worker's name.", "worker-1"),
 }
