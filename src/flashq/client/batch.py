@@ -131,6 +131,8 @@ class Collected:
     ping = _collected(calls.ping)
     beat = _collected(calls.beat)
     workers = _collected(calls.workers)
+    settings = _collected(calls.settings)
+    nodes = _collected(calls.nodes)
 
 
 def _read(call: Call[T], line: bytes, pending: Pending[T]) -> None:

@@ -304,7 +304,7 @@ def test_repeatable() -> None:
     """What may be sent twice is what changes nothing the second time; the rest is listed here, and no more."""
     never = {
         *("PUSH", "PUSHB", "PUSHFLOW", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
-        *("RETRYDLQ", "PURGEDLQ", "CRONDELETE", "WEBHOOK", "WEBHOOKDELETE"),
+        *("RETRYDLQ", "PURGEDLQ", "CRONDELETE", "WEBHOOK", "WEBHOOKDELETE", "SHUTDOWN", "RESTART"),
     }
     bare = {sent(call)["cmd"] for call, _ in CASES if not call.repeatable}
     assert bare <= never
