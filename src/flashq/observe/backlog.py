@@ -1,7 +1,7 @@
-"""What one listener has not been sent yet: bounded, and the oldest gives way.
+"""What one listener has not been sent yet: bounded. Who is further behind is sent what the ring still has.
 
-A listener that is slow loses events and learns how many; it is never waited for. All listeners share the events
-themselves, so what a backlog weighs is counted more than once, and never less than it is.
+All listeners share the events themselves, so what a backlog weighs is counted more than once, and never less than it
+is.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ MAX_EVENTS: Final = 1_000
 """Events that wait for one listener: a second of what a busy server tells."""
 
 MAX_BYTES: Final = 1024 * 1024
-"""What they weigh together. The newest is kept even if it weighs more, or nothing large could be told at all."""
+"""What they weigh together; the last may weigh more."""
 
 MAX_ALL_BYTES: Final = 256 * 1024 * 1024
 """What all backlogs weigh together: ten thousand listeners could hold 10 GB between them."""
@@ -32,34 +32,31 @@ class Total:
 
 
 class Backlog:
-    """Events that wait for one listener, oldest first.
+    """Events that wait for one listener, oldest first."""
 
-    Attributes:
-        lagged: how many have given way and have not been told of.
-    """
-
-    __slots__ = ("_bytes", "_told", "_total", "lagged")
+    __slots__ = ("_bytes", "_told", "_total")
 
     def __init__(self, total: Total) -> None:
         """Args: ``total``: shared by all backlogs."""
         self._told: deque[Told] | None = None  # an empty one is as large as all the rest of a listener that is idle
         self._bytes = 0
         self._total = total
-        self.lagged = 0
 
     def __len__(self) -> int:
         return len(self._told) if self._told is not None else 0
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another."""
+        most = MAX_BYTES if self._total.bytes <= MAX_ALL_BYTES else SMALL_BYTES
+        return self._bytes >= most or len(self) >= MAX_EVENTS
+
     def add(self, told: Told) -> None:
-        """Let an event wait."""
+        """Let an event wait. There must be room."""
         if self._told is None:
             self._told = deque()
         self._told.append(told)
         self._weigh(len(told.json))
-        most = MAX_BYTES if self._total.bytes <= MAX_ALL_BYTES else SMALL_BYTES
-        while len(self._told) > MAX_EVENTS or (self._bytes > most and len(self._told) > 1):
-            self._weigh(-len(self._told.popleft().json))
-            self.lagged += 1
 
     def take(self) -> list[Told]:
         """The oldest, as many as are sent at once: at least one, if there are any."""
@@ -78,7 +75,6 @@ class Backlog:
         """Forget them all."""
         self._told = None
         self._weigh(-self._bytes)
-        self.lagged = 0
 
     def _weigh(self, bytes: int) -> None:
         self._bytes += bytes

@@ -7,7 +7,7 @@ Every event that is made has a number. The newest are kept only when somebody as
 whose connection breaks may then come back and ask for what they missed.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
 from flashq.errors import LimitReached
@@ -133,34 +133,47 @@ class Hub:
         self._ring = None
         self._watch()
 
-    def missed(self, subscriber: Any, number: int, until: int) -> tuple[list[Told], int] | None:  # noqa: ANN401
+    def missed(self, subscriber: Any, number: int) -> tuple[list[Told], int] | None:  # noqa: ANN401
         """A portion of what ``subscriber`` would have been told since an event.
 
         Args:
             subscriber: it has subscribed, so its wishes are known.
             number: of that event.
-            until: the last number that matters.
 
         Returns:
             Events, and the number up to which these are all; None when that is not known any more.
         """
+        wanted = self._wanted(subscriber, number)
+        if wanted is None:
+            return None
+        portion: list[Told] = []
+        weight = 0
+        for told in wanted:
+            portion.append(told)
+            weight += len(told.json)
+            if weight >= PORTION_BYTES:
+                return portion, told.number
+        return portion, self.position
+
+    def left(self, subscriber: Any) -> tuple[int, int]:  # noqa: ANN401
+        """How many events are kept that ``subscriber`` wants, and the number behind which they are."""
+        if self._ring is None:
+            return 0, self.position
+        start = self._ring.start
+        return sum(1 for _ in self._wanted(subscriber, start) or ()), start
+
+    def _wanted(self, subscriber: Any, number: int) -> Iterator[Told] | None:  # noqa: ANN401
         kept = self._ring.since(number) if self._ring is not None else None
         if kept is None:
             return None
         wishes = {queue: self._topics[queue][subscriber] for queue in self._queues.get(subscriber, ())}
         everywhere = wishes.get(ALL)
-        portion: list[Told] = []
-        weight = 0
-        for told in kept:
-            if told.number > until:
-                break
+
+        def wants(told: Told) -> bool:
             wish = wishes.get(told.event.queue)
-            if (wish and wish.wants(told.event)) or (everywhere and everywhere.wants(told.event)):
-                portion.append(told)
-                weight += len(told.json)
-                if weight >= PORTION_BYTES:
-                    return portion, told.number
-        return portion, until
+            return bool((wish and wish.wants(told.event)) or (everywhere and everywhere.wants(told.event)))
+
+        return filter(wants, kept)
 
     def _watch(self) -> None:
         self._watched(bool(self._topics) or self._ring is not None)

@@ -5,6 +5,7 @@ that came after a number, and never tells a story with a hole in it.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -72,9 +73,17 @@ class Ring:
             self._bytes -= self._told.popleft().payload_bytes
             self._first += 1
 
-    def since(self, number: int) -> list[Told] | None:
-        """The events behind ``number``; None when not all of them are there, or no event had that number yet."""
-        behind = number + 1 - self._first
+    @property
+    def start(self) -> int:
+        """The number behind which all events are there."""
+        return self._first - 1
+
+    def since(self, number: int) -> Iterator[Told] | None:
+        """The events behind ``number``; None when not all of them are there, or no event had that number yet.
+
+        To be used before the next event is kept.
+        """
+        behind = number - self.start
         if not 0 <= behind <= len(self._told):
             return None
-        return list(islice(self._told, behind, None))
+        return islice(self._told, behind, None)

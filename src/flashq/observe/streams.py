@@ -1,9 +1,11 @@
 """Listeners over HTTP: what each is to be sent next, and when one is to be let go.
 
-A stream holds what its listener asked for and has not been sent. Its door takes portions of it, as fast as the
-listener reads. One clock for all of them, a tick a second, gives signs of life to the quiet, lets go those whose token
-was taken back, and cuts off those that have stopped reading. Between ticks an idle stream costs nothing: no task, no
-timer, no buffer.
+A stream holds what its listener asked for and has not been sent, up to a bound. Its door takes portions of it, as fast
+as the listener reads. A listener that is further behind, or comes back, is sent what it lacks out of the newest events
+that all share; what is not among these any more it has lost, and it is told how much.
+
+One clock for all of them, a tick a second, gives signs of life to the quiet, lets go those whose token was taken back,
+and cuts off those that have stopped reading. Between ticks an idle stream costs nothing: no task, no timer, no buffer.
 
 Listeners come back when a connection breaks. So the newest events are kept as long as there are streams, and a minute
 longer: see `flashq.observe.ring`.
@@ -80,7 +82,7 @@ class Stream:
     """
 
     __slots__ = (
-        *("_active_at", "_backlog", "_beats", "_live", "_outlet", "_replayed", "_reset", "_revoked", "_streams"),
+        *("_active_at", "_backlog", "_beats", "_behind", "_lacks", "_outlet", "_reset", "_revoked", "_streams"),
         *("_turned_out", "_unread", "beat", "ending"),
     )
 
@@ -98,8 +100,9 @@ class Stream:
         self._revoked = revoked
         self._beats = beats
         self._backlog = Backlog(streams.total)
-        self._replayed: int | None = None  # the number up to which the past has been told; None = all of it
-        self._live = 0  # the number behind which events come into the backlog
+        # What comes behind the backlog is not in it: since the event of this number, so many, None = nobody counted.
+        self._behind: int | None = None
+        self._lacks: int | None = None
         self._reset = False
         self._active_at = streams.ticks
         self._unread = 0
@@ -109,42 +112,47 @@ class Stream:
 
     def replay(self, number: int | None) -> None:
         """Tell what came behind the event of this number first; None: of something that is no longer known."""
-        self._live = self._streams.hub.position
-        self._replayed = number
-        self._reset = number is None
+        known = number is not None and self._streams.hub.missed(self, number) is not None
+        self._behind = number if known else None
+        self._lacks = None
+        self._reset = not known
 
     def tell(self, told: Told) -> None:
         """An event."""
-        if self.ending is None:
+        if self.ending is not None:
+            return
+        if self._behind is None and self._backlog.full:
+            self._behind, self._lacks = told.number - 1, 0
+        if self._behind is None:
             self._backlog.add(told)
-            self._outlet.wake()
+        elif self._lacks is not None:
+            self._lacks += 1
+        self._outlet.wake()
 
     def end(self, ending: Ending) -> None:
         """Hear no more."""
         if self.ending is None:
             self.ending = ending
             self._streams.hub.leave(self)
+            self._behind = None
             if ending is not Ending.GOING_AWAY:
                 self._backlog.clear()
-                self._replayed = None
             self._outlet.wake()
 
     def take(self) -> Portion | None:
         """The next portion, None when there is none; asked again only when what was taken has been sent."""
         self._active_at = self._streams.ticks
-        if self._replayed is not None:
-            past = self._past()
-            if past:
-                return Portion(reset=False, lagged=0, events=past)
-        backlog = self._backlog
-        portion = Portion(self._reset, backlog.lagged, backlog.take())
-        self._reset, backlog.lagged = False, 0
+        lagged, events = 0, self._backlog.take()
+        if not events and self._behind is not None:
+            lagged, events = self._catch_up(self._behind)
+        reset, self._reset = self._reset, False
+        portion = Portion(reset, lagged, events)
         return portion if any(portion) else None
 
     @property
     def position(self) -> int | None:
         """The number of the event up to which the listener has been told everything; None when that is not so."""
-        pending = self._backlog or self._reset or self._replayed is not None
+        pending = self._backlog or self._reset or self._behind is not None
         return None if pending else self._streams.hub.position
 
     def tick(self) -> None:
@@ -175,16 +183,23 @@ class Stream:
         self._active_at = self._streams.ticks
         self._outlet.turn_out(Ending.TOO_SLOW)
 
-    def _past(self) -> list[Told]:
-        """More of what came before the stream was opened; nothing when that is all, or has been forgotten."""
-        assert self._replayed is not None
-        found = self._streams.hub.missed(self, self._replayed, self._live)
+    def _catch_up(self, behind: int) -> tuple[int, list[Told]]:
+        """Events that did not fit into the backlog, and how many before them are lost."""
+        hub = self._streams.hub
+        found = hub.missed(self, behind)
+        lagged = 0
         if found is None:
-            self._replayed, self._reset = None, True
-            return []
-        told, reached = found
-        self._replayed = reached if reached < self._live else None
-        return told
+            if self._lacks is None:
+                self._reset, self._behind = True, None
+                return 0, []
+            left, start = hub.left(self)
+            lagged, self._lacks = self._lacks - left, left
+            found = hub.missed(self, start) or ([], hub.position)
+        events, reached = found
+        self._behind = reached if reached < hub.position else None
+        if self._lacks is not None:
+            self._lacks -= len(events)
+        return lagged, events
 
 
 class Streams:

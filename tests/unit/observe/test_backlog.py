@@ -24,44 +24,45 @@ def numbers(backlog: Backlog) -> list[int]:
     return found
 
 
-def test_the_oldest_give_way_by_count() -> None:
-    """The newest thousand stay, and it is known how many went."""
+def test_it_is_full_by_count() -> None:
+    """A thousand events have room."""
     backlog = Backlog(Total())
-    for number in range(MAX_EVENTS + 5):
+    for number in range(MAX_EVENTS):
+        assert not backlog.full
         backlog.add(told(number))
-    assert len(backlog) == MAX_EVENTS
-    assert backlog.lagged == 5
-    assert numbers(backlog) == list(range(5, MAX_EVENTS + 5))
+    assert backlog.full
+    assert numbers(backlog) == list(range(MAX_EVENTS))
+    assert not backlog.full
 
 
-def test_the_oldest_give_way_by_weight() -> None:
-    """A megabyte stays; the newest stays even if it alone weighs more."""
+def test_it_is_full_by_weight() -> None:
+    """A megabyte has room, and the one event that goes beyond it."""
     backlog = Backlog(Total())
-    for number in range(4):
+    for number in range(3):
+        assert not backlog.full
         backlog.add(told(number, 400_000))
-    assert backlog.lagged == 2
-    backlog.add(told(4, 2_000_000))
-    assert backlog.lagged == 4
-    assert numbers(backlog) == [4]
+    assert backlog.full
+    large = Backlog(Total())
+    assert not large.full
+    large.add(told(4, 2_000_000))
+    assert large.full
 
 
 def test_all_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all hold too much, each that grows is cut down to a small share."""
-    monkeypatch.setattr(backlog_module, "MAX_ALL_BYTES", 1_000_000)
+    """When all hold too much, each has room for a small share only."""
+    monkeypatch.setattr(backlog_module, "MAX_ALL_BYTES", 500_000)
     total = Total()
     one, other = Backlog(total), Backlog(total)
-    for number in range(10):
+    for number in range(6):
+        assert not one.full
         one.add(told(number, 90_000))
-    assert one.lagged == 0
-    for number in range(10):
-        other.add(told(number, 30_000))
-    assert other.lagged > 0
-    assert total.bytes < 1_100_000
+    assert one.full
+    assert not other.full
+    other.add(told(1, 70_000))
+    assert other.full
     one.clear()
-    assert len(one) == one.lagged == 0
-    for number in range(10):
-        other.add(told(number, 30_000))
-    assert len(other) >= 10
+    assert len(one) == 0
+    assert not other.full
 
 
 def test_portions_are_about_a_buffer() -> None:

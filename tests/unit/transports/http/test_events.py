@@ -136,8 +136,8 @@ async def test_the_shape_of_server_sent_events(rig: Rig) -> None:
     assert listener.text.endswith(f"\n\nevent: pushed\nid: 1-2\ndata: {EVENT % 7}\n\n")
     await rig.seconds(BEAT_SECONDS)
     assert listener.text.endswith("\n\n: still here\nid: 1-2\n\n")
-    await rig.push(*range(1_005))
-    assert '\n\nevent: lagged\ndata: {"lagged":5}\n\nevent: pushed\nid: 1-8\n' in listener.text
+    await rig.push(*range(11_005))
+    assert '\n\nevent: lagged\ndata: {"lagged":5}\n\nevent: pushed\nid: 1-1008\n' in listener.text
 
 
 async def test_the_shape_of_frames(rig: Rig) -> None:
@@ -153,8 +153,9 @@ async def test_the_shape_of_frames(rig: Rig) -> None:
     assert again.frames[1] == {"id": "1-2", **event}
     await rig.seconds(BEAT_SECONDS)
     assert len(plain.frames) == 1
-    await rig.push(*range(1_005))
-    assert plain.frames[1] == {"lagged": 5}
+    await rig.push(*range(11_005))
+    assert plain.frames[1_001] == {"lagged": 5}
+    assert len(plain.frames) == 1 + 11_001
 
 
 async def test_an_idle_listener_has_one_task(rig: Rig) -> None:
