@@ -12,7 +12,7 @@ import pytest
 
 from flashq.config import Config
 from flashq.server import lifecycle
-from flashq.server.app import Server
+from flashq.server.app import SWITCH_INTERVAL_S, Server
 from flashq.server.lifecycle import EXIT_CONFIG, _loop_factory, run
 
 
@@ -39,6 +39,13 @@ def test_it_runs_until_a_signal(tmp_path: Path, loop: str, number: int) -> None:
 
     assert run(config, ready) == 0
     assert addresses[0][1] > 0
+
+
+def test_threads_take_turns_quickly() -> None:
+    """Also without a writer: while a page of metrics is made in a thread, clients are to be answered."""
+    stop = lambda _: os.kill(os.getpid(), signal.SIGTERM)
+    assert run(Config(port=0, http=False, database_url="memory://"), stop) == 0
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
 
 
 def test_a_failure_to_start_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
