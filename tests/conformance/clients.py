@@ -24,6 +24,7 @@ from flashq import (
     StaleAttempt,
     TooLarge,
 )
+from flashq.reasons import Ahead, Completed, NoWorker, Paused, Running
 
 Case = Callable[[Any, str], Awaitable[None]]
 
@@ -300,6 +301,26 @@ async def jobs_are_listed_by_pages(client: Any, queue: str) -> None:
     assert [(job.id, job.progress_msg) async for job in client.all_jobs(queue, "failed")] == [(ids[0], "no")]
     with pytest.raises(BadRequest):
         await client.jobs(queue, cursor="nonsense!")
+
+
+@case
+async def a_job_is_explained(client: Any, queue: str) -> None:
+    """Why it waits, as typed reasons; what never was is not found."""
+    first, second = await client.push_batch(queue, [{"n": 1}, {"n": 2}])
+    await client.pause(queue)
+    why = await client.explain(second)
+    assert (why.id, why.queue, why.state) == (second, queue, "waiting")
+    assert why.reasons == [Paused(), Ahead(1, exact=True), NoWorker(0, None)]
+    await client.resume(queue)
+    job = await pulled(client, queue)
+    (running,) = (await client.explain(job)).reasons
+    assert isinstance(running, Running)
+    assert running.since == job.started_at
+    assert running.deadline > running.since
+    await client.ack(job, 5)
+    assert (await client.explain(first)).reasons == [Completed(job.started_at, 0, result=True)]
+    with pytest.raises(NotFound):
+        await client.explain(2**53 - 1)
 
 
 @case

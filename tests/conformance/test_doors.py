@@ -712,6 +712,47 @@ def test_jobs_are_listed(door: Door, client: LineClient) -> None:
     client.ok("ACK", id=running, token=token)
 
 
+def test_a_job_is_explained(door: Door, client: LineClient) -> None:
+    """Why it is where it is, in each state, with every member."""
+    queue = door.queue
+    running, token = active(client, queue)
+    failed = dead(client, queue, "no route")
+    first, second = client.ok("PUSHB", queue=queue, jobs=[{"data": 1}, {"data": 2, "unique_key": "k"}])["ids"]
+    child = client.ok("PUSH", queue=queue, data=0, depends_on=[first, failed])["id"]
+    client.ok("SETCONCURRENCY", queue=queue, limit=1)
+
+    def why(id: int) -> dict[str, Any]:
+        found: dict[str, Any] = client.ok("EXPLAIN", id=id)["explain"]
+        return found
+
+    found = why(second)
+    since = found["reasons"][2].pop("since_delivery_ms")
+    assert 0 <= since < 60_000
+    holder = {"id": running, "since": client.ok("GETJOB", id=running)["job"]["started_at"]}
+    assert found == {
+        "id": second, "queue": queue, "state": "waiting", "expires_at": None, "unique_key": "k", "at": found["at"],
+        "reasons": [
+            {"type": "concurrency", "limit": 1, "active": 1, "holders": [holder]},
+            {"type": "ahead", "count": 1, "exact": True}, {"type": "no_worker", "active": 1},
+        ],
+        "estimated_start": found["estimated_start"], "estimate_basis": found["estimate_basis"],
+    }  # fmt: skip
+    parents = [{"id": failed, "state": "failed"}, {"id": first, "state": "waiting"}]
+    assert why(child)["reasons"] == [{"type": "dependencies", "count": 2, "parents": parents}]
+    letter = client.ok("GETJOB", id=failed)["job"]
+    members = {"at": letter["run_at"], "attempts": 1, "max_attempts": 1, "error": "no route"}
+    assert why(failed)["reasons"] == [{"type": "failed", **members}]
+    assert {*why(running)["reasons"][0]} == {
+        "type", "worker", "since", "deadline", "ends_by", "progress", "message",
+    }  # fmt: skip
+    client.ok("ACK", id=running, token=token)
+    done = {"started_at": holder["since"], "attempts": 0, "result": False}
+    assert why(running)["reasons"] == [{"type": "completed", **done}]
+    client.ok("CANCEL", id=second)
+    assert why(second)["reasons"] == [{"type": "gone", "dropped": True}]
+    assert client.refused("EXPLAIN", id=UNKNOWN_JOB) == ("not_found", f"Job {UNKNOWN_JOB} not found")
+
+
 def test_listing_refuses_what_cannot_be(client: LineClient) -> None:
     """Cursors that no page gave, and queues that cannot be."""
     assert client.refused("LISTJOBS", cursor="?") == (
@@ -1378,6 +1419,7 @@ ID_COMMANDS = (
     "GETRESULT",
     "GETJOB",
     "GETSTATE",
+    "EXPLAIN",
     "CANCEL",
     "PROGRESS",
     "GETPROGRESS",

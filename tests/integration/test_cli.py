@@ -339,6 +339,23 @@ def test_jobs_list(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     assert said("jobs", "list", "--queue", queue, "--state", "delayed") == "no such jobs\n"
 
 
+def test_explain(said: Said, told: Told, client: FlashQ, queue: str) -> None:
+    """Sentences for people, typed facts for programs; an escape in a failure's text stays visible."""
+    first, second = client.push_batch(queue, [{}, {}])
+    client.pause(queue)
+    assert said("explain", second).splitlines() == [
+        f"job {second} in {queue} is waiting",
+        f"- the queue is paused; flashq queues resume {queue}",
+        "- 1 job goes first",
+        "- nobody asks for jobs of the queue; none has been delivered since the server started",
+    ]
+    assert [reason["type"] for reason in told("explain", second)["reasons"]] == ["paused", "ahead", "no_worker"]
+    client.resume(queue)
+    client.fail(client.pull(queue).id, "no \x1b[31m route", delay=60_000)  # type: ignore[union-attr]
+    (line,) = said("explain", first).splitlines()[1:]
+    assert line.startswith("- it has failed once (no \\x1b[31m route) and is tried again at ")
+
+
 def test_jobs_get(said: Said, told: Told, client: FlashQ, queue: str) -> None:
     """Everything about a job: aligned for people, the wire's members for programs."""
     id = client.push(queue, {"a": 1}, tags=["x"], timeout=1_500)
@@ -357,6 +374,7 @@ def test_jobs_get(said: Said, told: Told, client: FlashQ, queue: str) -> None:
         ["jobs", "get", 900_000],
         ["jobs", "get", "--custom-id", "nobody"],
         ["jobs", "state", 900_000],
+        ["explain", 900_000],
         ["jobs", "result", 900_000],
         ["jobs", "cancel", 900_000],
         ["jobs", "progress", 900_000],

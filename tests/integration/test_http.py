@@ -223,6 +223,16 @@ def test_jobs_are_listed(web: HttpClient, queue: str) -> None:
         assert web.refused("GET", f"/jobs?{wrong}")[:2] == (400, "bad_request")
 
 
+def test_a_job_is_explained(web: HttpClient, queue: str) -> None:
+    """The reasons with their types; a job that never was is not there."""
+    id = web.ok("POST", f"/queues/{queue}/jobs", {"data": 1, "delay": 60_000})["id"]
+    web.data("POST", f"/queues/{queue}/pause")
+    why = web.data("GET", f"/jobs/{id}/explain")
+    assert (why["id"], why["queue"], why["state"]) == (id, queue, "delayed")
+    assert [reason["type"] for reason in why["reasons"]] == ["delayed", "paused"]
+    assert web.refused("GET", "/jobs/9007199254740991/explain")[:2] == (404, "not_found")
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_health(web: HttpClient, path: str) -> None:
     """What load balancers ask."""

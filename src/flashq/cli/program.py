@@ -15,6 +15,7 @@ from flashq.cli import exits
 from flashq.cli.bench import bench
 from flashq.cli.cron import cron
 from flashq.cli.deadletters import dlq
+from flashq.cli.explain import explain
 from flashq.cli.flow import flow
 from flashq.cli.jobs import jobs, pull, wait
 from flashq.cli.push import push
@@ -147,7 +148,7 @@ def _missing(name: str, package: str) -> click.Command:
 
 
 _VERBS = (
-    *(ping, push, flow, pull, wait, jobs, queues, dlq, cron, webhook),
+    *(ping, push, flow, pull, wait, explain, jobs, queues, dlq, cron, webhook),
     *(stats, metrics, workers, events, server, token, bench),
 )
 for _verb in _VERBS:

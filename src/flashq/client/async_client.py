@@ -38,6 +38,7 @@ from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, W
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
 from flashq.protocol.replies import NodeView, SettingsView
 from flashq.protocol.requests import ListedState, Request
+from flashq.reasons import Explanation
 
 __all__ = ["AsyncBatch", "AsyncFlashQ", "AsyncSubscription"]
 
@@ -510,6 +511,23 @@ class AsyncFlashQ:
             if not left or page.next is None:
                 return
             cursor = page.next
+
+    async def explain(self, job: JobRecord | int) -> Explanation:
+        """Why the job is where it is: everything that keeps it from running, and when it may start.
+
+        ::
+
+            why = await q.explain(id)
+            if any(isinstance(reason, reasons.Paused) for reason in why.reasons):
+                await q.resume("emails")
+
+        Returns:
+            The state and the reasons, each of a type of its own in `flashq.reasons`.
+
+        Raises:
+            NotFound: there never was such a job.
+        """
+        return await self._do(calls.explain(job))
 
     async def get_progress(self, job: JobRecord | int) -> JobProgress:
         """How far the job is.

@@ -109,6 +109,7 @@ class Collected:
     job_by_custom_id = _collected(calls.job_by_custom_id)
     state = _collected(calls.state)
     jobs = _collected(calls.jobs)
+    explain = _collected(calls.explain)
     get_progress = _collected(calls.get_progress)
     dead_letters = _collected(calls.dead_letters)
     retry_dead_letters = _collected(calls.retry_dead_letters)

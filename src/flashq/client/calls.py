@@ -23,6 +23,7 @@ from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol import replies, requests
 from flashq.protocol.replies import NodeView, SettingsView
+from flashq.reasons import Explanation
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Struct)
@@ -171,6 +172,7 @@ _read_ending = _reader(Ending, lambda ending: ending)
 _read_state = _reader(replies.StateOf, lambda reply: reply.state)
 _read_progress = _reader(_ProgressOf, lambda reply: reply.progress)
 _read_page = _reader(JobPage, lambda page: page)
+_read_explained = _reader(replies.Explained, lambda reply: reply.explain)
 _read_dead = _reader(_PulledBatch, _dead)
 _read_purged = _reader(replies.Purged, lambda reply: reply.count)
 _read_stats = _reader(Stats, lambda stats: stats)
@@ -400,6 +402,11 @@ def jobs(
 ) -> Call[JobPage]:
     """LISTJOBS: a page of jobs, newest first."""
     return Call(encoding.ListJobs(queue=queue, state=state, limit=limit, cursor=cursor), _read_page, True)
+
+
+def explain(job: JobRecord | int) -> Call[Explanation]:
+    """EXPLAIN: why the job is where it is."""
+    return Call(requests.Explain(id=_id_of(job)), _read_explained, True)
 
 
 def get_progress(job: JobRecord | int) -> Call[JobProgress]:

@@ -1,4 +1,4 @@
-"""LISTJOBS: which jobs there are."""
+"""LISTJOBS, EXPLAIN: which jobs there are, and why one does not run."""
 
 import re
 from collections.abc import Set
@@ -37,6 +37,11 @@ def list_among(context: Context, queues: Set[Queue] | None, request: requests.Li
     page = engine.listing.page(queues, state, below, min(request.limit, MAX_LISTED))
     jobs = [replies.ListedJob(*astuple(job), state=engine.lookup.state(job.id)) for job in page.jobs]
     return replies.ListedJobs(jobs=jobs, next=f"{page.below:x}" if page.below else None)
+
+
+def explain(context: Context, _: Session, request: requests.Explain, now: Instant) -> replies.Explained:
+    """EXPLAIN."""
+    return replies.Explained(explain=context.engine.explain.job(request.id, now))
 
 
 def _below(cursor: str) -> int:

@@ -9,7 +9,7 @@ kinds of names are shared by the whole server and cannot be hidden from who gues
 the name of a schedule or worker. To take one that is taken is refused, without a word about who has it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from msgspec import Raw
@@ -34,6 +34,7 @@ from flashq.model import (
 )
 from flashq.protocol import replies, requests
 from flashq.protocol.requests import AnyRequest
+from flashq.reasons import Dependencies, Running
 from flashq.security.identity import Scope
 
 _UNKNOWN: Final = STATE_NAMES[UNKNOWN]
@@ -144,6 +145,23 @@ def _list_jobs(context: Context, session: Session, request: requests.ListJobs, _
     return None
 
 
+def _explain(context: Context, session: Session, request: requests.Explain, now: Instant) -> replies.Explained:
+    """Parents and workers of other queues stay without a state and without a name."""
+    if context.engine.lookup.queue(request.id) not in _scope(session):
+        raise NotFound(f"Job {request.id} not found")
+    reply = browse.explain(context, session, request, now)
+    for reason in reply.explain.reasons:
+        if isinstance(reason, Dependencies):
+            for parent in reason.parents:
+                if _is_hidden(context, session, parent.id):
+                    parent.state = _UNKNOWN
+        elif isinstance(reason, Running) and reason.worker is not None:
+            worker = context.engine.workers.get(reason.worker)
+            if worker is None or not _is_within(session, worker.queues):
+                reason.worker = None
+    return reply
+
+
 def _list_queues(context: Context, session: Session, request: requests.ListQueues, now: Instant) -> replies.Queues:
     reply = queues.list_queues(context, session, request, now)
     return replies.Queues(queues=[queue for queue in reply.queues if queue.name in _scope(session)])
@@ -231,10 +249,7 @@ def _speaks(context: Context, session: Session, request: requests.Beat | request
 def _workers(context: Context, session: Session, request: requests.Workers, now: Instant) -> replies.WorkersReply:
     """Those that work for queues of the scope and for no other: what the rest do is not told in part."""
     reply = admin.workers(context, session, request, now)
-    scope = _scope(session)
-    return replies.WorkersReply(
-        workers=[worker for worker in reply.workers if worker.queues and all(queue in scope for queue in worker.queues)]
-    )
+    return replies.WorkersReply(workers=[worker for worker in reply.workers if _is_within(session, worker.queues)])
 
 
 def speaks_for(context: Context, session: Session, worker: str) -> bool:
@@ -286,6 +301,7 @@ RULES: Final[dict[type, Rule]] = {
     requests.GetJobByCustomId: _get_job_by_custom_id,
     requests.GetState: _get_state,
     requests.ListJobs: _list_jobs,
+    requests.Explain: _explain,
     requests.ListQueues: _list_queues,
     requests.Cron: _set_cron,
     requests.CronDelete: _delete_cron,
@@ -316,6 +332,12 @@ def _scope(session: Session) -> Scope:
 def _queues(context: Context, session: Session) -> Iterable[Queue]:
     scope = _scope(session)
     return (queue for queue in context.engine.queues.by_name.values() if queue.name in scope)
+
+
+def _is_within(session: Session, queues: Collection[str]) -> bool:
+    """Whether there are queues, and all of them are this session's."""
+    scope = _scope(session)
+    return bool(queues) and all(queue in scope for queue in queues)
 
 
 def _is_hidden(context: Context, session: Session, id: int) -> bool:

@@ -45,6 +45,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.GetState, jobs.get_state, "viewer"),
     (requests.GetProgress, jobs.get_progress, "viewer"),
     (requests.ListJobs, browse.list_jobs, "viewer"),
+    (requests.Explain, browse.explain, "viewer"),
     (requests.Cancel, jobs.cancel, "producer"),
     (requests.DeadLetters, queues.dead_letters, "viewer"),
     (requests.RetryDeadLetters, queues.retry_dead_letters, "operator"),

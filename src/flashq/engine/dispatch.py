@@ -209,6 +209,11 @@ class Dispatch:
         self._queues.move(queue, WAITING, ACTIVE, count)
         if not queue.limits.free:
             queue.limits.took(count)
+        pace = queue.pace
+        if now.steady >= pace.note_at:
+            pace.note(now.steady)
+        pace.delivered += count
+        pace.last = now.steady
         self._serial += 1
         token = f"{self._epoch:x}.{self._serial:x}.{self._nonce()}"
         started, name = now.wall, queue.name

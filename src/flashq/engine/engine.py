@@ -14,6 +14,7 @@ from flashq.engine.cron import Crons
 from flashq.engine.dependencies import Graph
 from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Effects, Outbox
+from flashq.engine.explain import Explain
 from flashq.engine.finished import Finished
 from flashq.engine.histogram import JOB_TIMES_MS, Histogram
 from flashq.engine.intake import Intake
@@ -94,6 +95,7 @@ class Engine:
             self.settle,
         )
         self.listing = Listing(jobs)
+        self.explain = Explain(jobs, self.graph, self.finished, self.workers, self.listing)
         self.lookup = Lookup(jobs, queues, self.finished, self.rates, self.crons, self.workers)
 
     def tick(self, now: Instant) -> int | None:

@@ -171,6 +171,17 @@ class Jobs:
         chunk = self.chunks.get(id >> CHUNK_BITS)
         return UNKNOWN if chunk is None else chunk.state[id & MASK]
 
+    def count(self, first: int, stop: int, state: int) -> int:
+        """How many of the jobs from ``first`` to before ``stop`` are in a state that is not UNKNOWN."""
+        count = 0
+        while first < stop:
+            end = min(stop, (first | MASK) + 1)
+            chunk = self.chunks.get(first >> CHUNK_BITS)
+            if chunk is not None:
+                count += chunk.state.count(state, first & MASK, (end - 1 & MASK) + 1)
+            first = end
+        return count
+
     def options(self, id: int) -> Options:
         """The options of a job that exists."""
         return self.chunks[id >> CHUNK_BITS].options[id & MASK]

@@ -67,15 +67,22 @@ class Limits:
         """Steady ms at which the bucket holds a token, None when it is not the bucket that says no."""
         if not self.rate or self.paused:
             return None
-        self._fill(now)
-        missing = 1_000 - self._millis
-        return now - (-missing // self.rate) if missing > 0 else None
+        wait = self.wait_for(1, now)
+        return now + wait if wait else None
+
+    def wait_for(self, count: int, now: int) -> int:
+        """Ms until the bucket holds, or has given out, ``count`` tokens from now on; there must be a rate limit."""
+        missing = count * 1_000 - self._filled(now)
+        return -(-missing // self.rate) if missing > 0 else 0
 
     def _fill(self, now: int) -> None:
-        elapsed = now - self._filled_at
+        self._millis = self._filled(now)
         self._filled_at = now
-        if elapsed > 0:
-            self._millis = min(self.rate * 1_000, self._millis + elapsed * self.rate)
+
+    def _filled(self, now: int) -> int:
+        """What the bucket holds, in thousandths of a token."""
+        elapsed = now - self._filled_at
+        return min(self.rate * 1_000, self._millis + elapsed * self.rate) if elapsed > 0 else self._millis
 
     def _renew(self) -> None:
         self.free = not (self.paused or self.rate or self.concurrency)

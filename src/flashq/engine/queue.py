@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from flashq.engine.limits import Limits
+from flashq.engine.pace import Pace
 from flashq.engine.ready import Ready
 from flashq.engine.waiters import Waiters
 from flashq.errors import LimitReached
@@ -38,7 +39,7 @@ class Options(Struct, eq=False, gc=False):
 
 
 class Queue:
-    """One queue: its line, its parked clients, its brakes, its dead letters, its keys, its counters."""
+    """One queue: its line, its parked clients, its brakes, its pace, its dead letters, its keys, its counters."""
 
     __slots__ = (
         "_options",
@@ -50,6 +51,7 @@ class Queue:
         "keys",
         "limits",
         "name",
+        "pace",
         "plain",
         "purged",
         "pushed",
@@ -63,6 +65,7 @@ class Queue:
         self.ready = Ready()
         self.waiters = Waiters()
         self.limits = Limits()
+        self.pace = Pace()
         self.dead: dict[int, None] = {}
         """Dead letters, oldest first."""
         self.keys: dict[str, int] = {}

@@ -113,6 +113,55 @@ class Ready:
             for lane in islice(self._lanes.values(), lanes)
         ]
 
+    def ahead(self, priority: int, id: int, waiting: Callable[[int, int], int], effort: int) -> tuple[int, bool]:
+        """How many jobs go before one that waits.
+
+        Looked for from both ends of the line, since most who ask are near one of them.
+
+        Args:
+            priority: its own.
+            id: of the job; it must be in the line.
+            waiting: how many of the ids from the first to before the second are waiting.
+            effort: entries, and priorities, that may be looked at from each end.
+
+        Returns:
+            The number, and whether it is that; else there are at least so many.
+        """
+        if len(self._lanes) > effort:
+            return 0, False
+        here = self._lanes[priority]
+        before = chain.from_iterable(lane for other, lane in self._lanes.items() if other > priority)
+        count, found = self._count(chain(before, here), id, waiting, effort)
+        if found or self.left:
+            return count, found
+        after = chain.from_iterable(lane for other, lane in self._lanes.items() if other < priority)
+        behind, found = self._count(chain(after, reversed(here)), id, waiting, effort, backwards=True)
+        return (self.length - self.tombstones - behind - 1 if found else count), found
+
+    def _count(
+        self,
+        entries: Iterable[_Entry],
+        id: int,
+        waiting: Callable[[int, int], int],
+        effort: int,
+        *,
+        backwards: bool = False,
+    ) -> tuple[int, bool]:
+        """How many wait in these entries until the one that holds ``id``, and whether that was met."""
+        count = 0
+        left = dict(self.left)
+        if left:  # an entry may be one job's tombstone and another's place: each id is looked at
+            entries = chain.from_iterable(map(_ids_of, entries))
+        for entry in islice(entries, effort):
+            first, stop = (entry, entry + 1) if isinstance(entry, int) else entry
+            if left.get(first):
+                left[first] -= 1
+                continue
+            if first <= id < stop:
+                return count + (waiting(id + 1, stop) if backwards else waiting(first, id)), True
+            count += waiting(first, stop)
+        return count, False
+
     def discard(self, count: int = 1) -> None:
         """``count`` ids of the line are no longer waiting; whoever takes them will skip them."""
         self.tombstones += count

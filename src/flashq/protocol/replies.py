@@ -7,6 +7,7 @@ written, so that a reader finds every member it was promised.
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueView, WebhookView, WorkerView
+from flashq.reasons import Explanation
 
 
 class Reply(Struct, kw_only=True, gc=False):
@@ -139,6 +140,12 @@ class ListedJobs(Reply, kw_only=True, gc=False):
 
     jobs: list[ListedJob]
     next: str | None
+
+
+class Explained(Reply, kw_only=True, gc=False):
+    """EXPLAIN."""
+
+    explain: Explanation
 
 
 class StatsReply(Reply, kw_only=True, gc=False):

@@ -155,6 +155,12 @@ class ListJobs(Request, tag="LISTJOBS", kw_only=True, gc=False):
     cursor: str | None = None
 
 
+class Explain(Request, tag="EXPLAIN", kw_only=True, gc=False):
+    """Why a job is where it is."""
+
+    id: JobId
+
+
 class Cancel(Request, tag="CANCEL", kw_only=True, gc=False):
     """Take back a job that has not finished."""
 
@@ -397,6 +403,7 @@ AnyRequest = (
     | GetJobByCustomId
     | GetState
     | ListJobs
+    | Explain
     | Cancel
     | Progress
     | GetProgress

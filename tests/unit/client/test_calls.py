@@ -20,6 +20,7 @@ from flashq.errors import (
     StaleAttempt,
 )
 from flashq.protocol.requests import REQUEST_TYPES
+from flashq.reasons import Ahead, Explanation
 
 JOB = {
     "id": 3,
@@ -148,6 +149,7 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.job(3), {"cmd": "GETJOB", "id": 3}),
     (calls.job_by_custom_id("c"), {"cmd": "GETJOBBYCUSTOMID", "job_id": "c"}),
     (calls.state(PULLED), {"cmd": "GETSTATE", "id": 3}),
+    (calls.explain(PULLED), {"cmd": "EXPLAIN", "id": 3}),
     (calls.jobs(), {"cmd": "LISTJOBS"}),
     (
         calls.jobs("q", "failed", 5, "c"),
@@ -238,6 +240,17 @@ def test_answers() -> None:
     assert read(calls.result(1), id=1, result={"a": 1}) == {"a": 1}
     assert read(calls.result(1), id=1, result=None) is None
     assert read(calls.state(1), id=1, state="delayed") == "delayed"
+    why = read(
+        calls.explain(3),
+        explain={
+            "id": 3,
+            "queue": "q",
+            "state": "waiting",
+            "at": 9,
+            "reasons": [{"type": "ahead", "count": 2, "exact": True}],
+        },
+    )
+    assert why == Explanation(3, "q", "waiting", 9, [Ahead(2, exact=True)])
     page = read(calls.jobs(), jobs=[{"id": 3, "queue": "q", "data": 1, "state": "delayed"}], next=None)
     assert ([(job.id, job.data, job.state) for job in page.jobs], page.next) == ([(3, 1, "delayed")], None)
     assert read(calls.get_progress(1), progress={"id": 1, "progress": 5, "message": None}).progress == 5

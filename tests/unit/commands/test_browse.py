@@ -42,6 +42,27 @@ def test_a_queue_that_nobody_knows_has_no_jobs_and_is_not_made(desk: Desk) -> No
     assert list(desk.engine.queues.by_name) == ["q"]
 
 
+def test_an_explanation(desk: Desk) -> None:
+    """Every member is there, and each reason says what it is."""
+    desk.ask("PUSHB", queue="q", jobs=[{"data": 1}, {"data": 2, "unique_key": "k", "ttl": 9_000}])
+    desk.ask("PAUSE", queue="q")
+    assert desk.ask("EXPLAIN", id=2)["explain"] == {
+        "id": 2,
+        "queue": "q",
+        "state": "waiting",
+        "at": desk.now.wall,
+        "reasons": [
+            {"type": "paused"},
+            {"type": "ahead", "count": 1, "exact": True},
+            {"type": "no_worker", "active": 0, "since_delivery_ms": None},
+        ],
+        "expires_at": desk.now.wall + 9_000,
+        "unique_key": "k",
+        "estimated_start": None,
+        "estimate_basis": None,
+    }
+
+
 @pytest.mark.parametrize("state", ["unknown", "gone", "", "WAITING", 1])
 def test_other_states_are_refused(desk: Desk, state: object) -> None:
     """What no listed job can be is a slip that should be told."""

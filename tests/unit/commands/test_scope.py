@@ -155,6 +155,7 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "GETJOBBYCUSTOMID": [{"job_id": "foreign-id"}],
     "GETSTATE": by_id("GETSTATE"),
     "GETPROGRESS": by_id("GETPROGRESS"),
+    "EXPLAIN": by_id("EXPLAIN"),
     "LISTJOBS": [{}, Q, {"state": "waiting"}, {"state": "failed", "limit": 1}, {**Q, "state": "failed"}],
     "CANCEL": by_id("CANCEL"),
     "DLQ": [Q],
@@ -302,6 +303,23 @@ def test_only_own_jobs_are_listed(two: Two) -> None:
     rest = two.ask("LISTJOBS", limit=4, cursor=page["next"])
     assert page["jobs"] + rest["jobs"] == listed
     assert rest["next"] is None
+
+
+def test_what_an_explanation_says_of_others(two: Two) -> None:
+    """A foreign parent has no state, a worker of other queues no name, and what is gone may have been anybody's."""
+    desk = two.desk
+    desk.session = two.everyone
+    child = desk.ask("PUSH", queue="own-queue", data=1, depends_on=[two.jobs["waiting"]])["id"]
+    desk.ask("HELLO", worker="both", queues=["own-queue", "foreign-queue"])
+    held = desk.ask("PULL", queue="own-queue")["job"]["id"]
+    gone = desk.ask("PUSH", queue="own-queue", data=1)["id"]
+    desk.ask("CANCEL", id=gone)
+    (parents,) = two.ask("EXPLAIN", id=child)["explain"]["reasons"]
+    assert parents["parents"] == [{"id": two.jobs["waiting"], "state": "unknown"}]
+    assert two.ask("EXPLAIN", id=held)["explain"]["reasons"][0]["worker"] is None
+    assert two.ask("EXPLAIN", id=gone) == {"error": f"Job {gone} not found", "code": "not_found"}
+    (own,) = (job["id"] for job in two.ask("LISTJOBS", state="active")["jobs"] if job["id"] != held)
+    assert two.ask("EXPLAIN", id=own)["explain"]["reasons"][0]["worker"] == "own-worker"
 
 
 def test_a_batch_of_acks_counts_the_own_ones(two: Two) -> None:

@@ -179,3 +179,16 @@ def test_it_is_a_dictionary(steps: list[tuple[str, int]], start: int) -> None:
         if expected:
             chunk = jobs.chunks[id // CHUNK]
             assert (chunk.data[id & MASK], chunk.options[id & MASK], chunk.created[id & MASK]) == expected[:3]
+
+
+def test_a_range_is_counted_across_chunks() -> None:
+    """Jobs in a state between two ids, wherever the columns are cut, also where a chunk is missing."""
+    jobs = Jobs()
+    jobs.place_run(CHUNK - 3, PLAIN, [b""] * 6, 0, WAITING)
+    jobs.place_run(3 * CHUNK, PLAIN, [b""] * 2, 0, WAITING)
+    jobs.set_state(CHUNK, ACTIVE)
+    assert jobs.count(1, 4 * CHUNK, WAITING) == 7
+    assert jobs.count(1, 4 * CHUNK, ACTIVE) == 1
+    assert [jobs.count(CHUNK - 3, CHUNK + n, WAITING) for n in (-3, -2, 0, 1, 2, 9)] == [0, 1, 3, 3, 4, 5]
+    assert jobs.count(3 * CHUNK + 1, 3 * CHUNK + 2, WAITING) == 1
+    assert jobs.count(5, 5, WAITING) == 0

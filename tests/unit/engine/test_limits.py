@@ -109,3 +109,14 @@ def test_the_bucket_is_exact(rate: int, steps: list[tuple[int, int]]) -> None:
         due = limits.next_token(now)
         missing = 1 - tokens
         assert due == (now + -(-missing * 1_000 // rate) if missing > 0 else None)
+
+
+def test_how_long_many_tokens_take() -> None:
+    """From what is in the bucket and its refill; asking changes neither."""
+    limits = Limits()
+    limits.set_rate(4, 0)
+    assert [limits.wait_for(count, 0) for count in (0, 1, 4, 5, 8, 9)] == [0, 0, 0, 250, 1_000, 1_250]
+    limits.took(4)
+    for _ in range(3):
+        assert [limits.wait_for(count, 100) for count in (1, 2)] == [150, 400]
+    assert limits.allow(5, 0, 250) == 1

@@ -158,3 +158,85 @@ def test_the_foremost_are_seen_and_not_taken() -> None:
     assert ready.foremost(2, 3) == [[1, 2], [7, 10, 11]]
     assert ready.foremost(10, 1) == [[1], [7], [20]]
     assert ready.length == 9
+
+
+def naive_ahead(ready: Ready, priority: int, id: int, waiting: set[int]) -> int:
+    """How many waiting jobs stand before one, found by walking along the line."""
+    left = dict(ready.left)
+    count = 0
+    for other in ready.ids():
+        if left.get(other):
+            left[other] -= 1
+        elif other == id:
+            return count
+        else:
+            count += other in waiting
+    raise AssertionError(f"{id} is not in the line")
+
+
+STEPS = st.tuples(
+    st.sampled_from(["put", "put", "run", "take", "drop", "leave"]), st.integers(-2, 2), st.integers(1, 5)
+)
+
+
+@given(steps=steps_of(STEPS, 30), effort=st.sampled_from([1, 2, 5, 1_000]))
+def test_what_goes_first_is_counted_from_either_end(steps: list[tuple[str, int, int]], effort: int) -> None:
+    """Whatever came, went and came back: the number is that of a walk, or a lower bound that says it is one."""
+    ready, waiting, priorities, next_id = Ready(), set[int](), dict[int, int](), 1
+    for verb, priority, count in steps:
+        if verb in ("put", "run"):
+            new = range(next_id, next_id + (1 if verb == "put" else count))
+            if verb == "put":
+                ready.put(priority, next_id)
+            else:
+                ready.put_run(priority, new.start, new.stop)
+            waiting |= set(new)
+            priorities |= dict.fromkeys(new, priority)
+            next_id = new.stop + priority % 2
+        elif verb == "take":
+            for id in ready.take(count):
+                if id in waiting and id not in ready.left:
+                    waiting.discard(id)
+                else:
+                    ready.skipped(id)
+        elif waiting:
+            id = sorted(waiting)[count % len(waiting)]
+            if verb == "drop" and id not in ready.left:
+                waiting.discard(id)
+                ready.discard()
+            elif verb == "leave":
+                ready.leave(id)
+                ready.put(priorities[id], id)
+
+    def count_waiting(first: int, stop: int) -> int:
+        return len(waiting & set(range(first, stop)))
+
+    assert ready.length - ready.tombstones == len(waiting)
+    for id in waiting:
+        expected = naive_ahead(ready, priorities[id], id, waiting)
+        found, exact = ready.ahead(priorities[id], id, count_waiting, effort)
+        assert found == expected if exact else found <= expected
+        assert exact or effort < 1_000
+
+
+def test_a_long_line_is_counted_from_the_nearer_end() -> None:
+    """Behind a hundred thousand entries, few steps are enough for who stands at either end, and too few in between."""
+    ready = Ready()
+    for id in range(0, 200_000, 2):
+        ready.put(0, id)
+
+    def all_wait(first: int, stop: int) -> int:
+        return stop - first
+
+    assert ready.ahead(0, 18, all_wait, 100) == (9, True)
+    assert ready.ahead(0, 199_998, all_wait, 100) == (99_999, True)
+    assert ready.ahead(0, 100_000, all_wait, 100) == (100, False)
+
+
+def test_too_many_priorities_are_not_counted() -> None:
+    """A line of one job a priority is looked through no further than any other."""
+    ready = Ready()
+    for id in range(1, 200):
+        ready.put(id, id)
+    assert ready.ahead(5, 5, lambda first, stop: stop - first, 100) == (0, False)
+    assert ready.ahead(5, 5, lambda first, stop: stop - first, 200) == (194, True)

@@ -12,6 +12,7 @@ from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError, NotFound,
 from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueMetrics, QueueView, WebhookView, WorkerView
 from flashq.protocol import codec, replies, requests
 from flashq.protocol.limits import MAX_DEPTH, MAX_JOB_BYTES, MAX_RESULT_BYTES
+from flashq.reasons import Delayed, Explanation, Paused
 
 # --- requests ---
 
@@ -255,6 +256,12 @@ REPLIES: list[tuple[Any, bytes]] = [
     (replies.JobAndState(job=None, state="unknown"), b'{"ok":true,"job":null,"state":"unknown"}'),
     (replies.JobAndState(job=JOB, state="waiting"), b'{"ok":true,"job":' + JOB_BYTES + b',"state":"waiting"}'),
     (replies.StateOf(id=7, state="waiting-children"), b'{"ok":true,"id":7,"state":"waiting-children"}'),
+    (
+        replies.Explained(explain=Explanation(7, "q", "delayed", 3, [Delayed(9, True, 1, "boom"), Paused()], 5)),
+        b'{"ok":true,"explain":{"id":7,"queue":"q","state":"delayed","at":3,"reasons":[{"type":"delayed","until":9,"retry":true,'
+        b'"attempts":1,"error":"boom"},{"type":"paused"}],"expires_at":5,"unique_key":null,"estimated_start":null,'
+        b'"estimate_basis":null}}',
+    ),
     (replies.ListedJobs(jobs=[], next="2f"), b'{"ok":true,"jobs":[],"next":"2f"}'),
     (
         replies.ListedJobs(jobs=[replies.ListedJob(*structs.astuple(JOB), state="waiting")], next=None),

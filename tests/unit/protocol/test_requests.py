@@ -90,6 +90,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "GETJOB": ({"id": 1}, {"id": ID}),
     "GETJOBBYCUSTOMID": ({"job_id": "c"}, {"job_id": KEY}),
     "GETSTATE": ({"id": 1}, {"id": ID}),
+    "EXPLAIN": ({"id": 1}, {"id": ID}),
     "LISTJOBS": (
         {},
         {"queue": (*STR, NULLS), "state": (*LISTED, NULLS), "limit": COUNT, "cursor": (*STR, NULLS)},

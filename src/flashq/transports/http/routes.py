@@ -16,6 +16,7 @@ from flashq.errors import BadRequest, NotFound, TooLarge
 from flashq.model import CronView, Instant, JobView, Metrics, QueueView, WebhookView, WorkerView
 from flashq.protocol import replies, requests
 from flashq.protocol.codec import decode_with, encode
+from flashq.reasons import Explanation
 from flashq.transports.http.envelope import NULL, success
 
 MAX_HTTP_BATCH: Final = 1_000
@@ -267,6 +268,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("DELETE", f"{_QUEUE}/concurrency", requests.ClearConcurrency, None, _null),
     Route("GET", "/jobs", requests.ListJobs, replies.ListedJobs, _whole),
     Route("GET", _JOB, requests.GetJob, JobWithState, _job),
+    Route("GET", f"{_JOB}/explain", requests.Explain, Explanation, _member("explain")),
     Route("GET", f"{_JOB}/state", requests.GetState, str, _member("state")),
     Route("GET", f"{_JOB}/progress", requests.GetProgress, ProgressData, _progress),
     Route("GET", f"{_JOB}/result", requests.GetResult, Any, _member("result")),
