@@ -165,6 +165,8 @@ def server(folder: Path) -> Iterator[str]:
             sys.exit("the server did not start")
         ready = json.loads(line)
         print(f"server on port {ready['port']}, durability {ready['durability']}: {ready['storage']}")
+        if ready["http_port"]:
+            print(f"what it can be asked, and its events as they happen: http://127.0.0.1:{ready['http_port']}/docs")
         yield f"flashq://127.0.0.1:{ready['port']}"
 
 

@@ -14,9 +14,10 @@ from tests.fakes.server_process import MEMORY, ServerProcess
 from flashq import __version__
 from flashq.config import Config
 from flashq.server.app import Server
+from flashq.transports.http.documentation import FILES, POLICY
 
 TOKEN = "a token that nobody guesses"
-PAGES = {("GET", "/"), ("GET", "/docs")}
+PAGES = {("GET", path) for path in ("/", *FILES)}
 """For people: whoever writes programs needs no description of them."""
 
 
@@ -44,7 +45,7 @@ async def test_what_the_router_knows_is_what_is_described(tmp_path: Path) -> Non
     described = await _described(server)
     server.stop()
     await server.run()
-    assert {each for each in answers - PAGES if not each[1].startswith("/docs/")} == described
+    assert answers - PAGES == described
 
 
 async def _described(server: Server) -> set[tuple[str, str]]:
@@ -89,3 +90,26 @@ def test_every_path_that_is_described_is_there(server: ServerProcess) -> None:
             assert b"Nothing is at" not in answer.body
             if answer.headers["content-type"] == "application/json":
                 json.loads(answer.body)
+
+
+def test_the_page_is_given_to_everybody(server: ServerProcess) -> None:
+    """A browser cannot send a token when it opens a page. The address alone leads to it."""
+    with HttpClient(server.http_port) as web:
+        front = web.ask("GET", "/")
+        assert (front.status, front.headers["location"]) == (302, "/docs")
+        for path, (_, kind) in FILES.items():
+            answer = web.ask("GET", path)
+            assert answer.status == 200
+            assert answer.headers["content-type"] == kind.decode()
+            assert answer.headers["content-security-policy"] == POLICY.decode()
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        for path in ("/docs/", "/docs/../docs/docs.js", "/docs/%2e%2e/app.py", "/docs/docs.html"):
+            assert web.ask("GET", path).status == 404
+
+
+@pytest.mark.parametrize("server", ["open"], indirect=True)
+def test_the_page_has_no_other_name(server: ServerProcess) -> None:
+    """Nor is it shown under a name that somebody else pointed at this machine."""
+    with HttpClient(server.http_port) as web:
+        for path in ("/", *FILES):
+            assert web.refused("GET", path, Host="evil.example")[:2] == (403, "forbidden")

@@ -84,6 +84,7 @@ def test_census(library: Path, tmp_path: Path) -> None:
     assert "124 files, " in printed  # 120 plain, one knotty, two broken, one that comes late
     assert re.search(r"^ +41 +81 lines  Knot\.tie  \(knotty\.py:2\)$", printed, re.MULTILINE)
     assert re.search(r"^2 files are not Python", printed, re.MULTILINE)
+    assert re.search(r"events as they happen: http://127\.0\.0\.1:\d+/docs$", printed, re.MULTILINE)
     assert "123 files found by 1 jobs" in printed
     assert "128 jobs enqueued" in printed  # 124 counts, two parts, their sum, the report
     assert re.search(r"killed worker process \d+", printed)

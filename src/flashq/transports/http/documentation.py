@@ -1,5 +1,12 @@
-"""What the HTTP door says of itself, to programs: ``GET /openapi.json``."""
+"""What the HTTP door says of itself: ``GET /openapi.json`` to programs, ``GET /docs`` to people.
 
+The page is four plain files of our own that are read once and held in memory: nothing is built, nothing is fetched from
+elsewhere, and no path of a request ever becomes the path of a file. It is given without a token, since a browser cannot
+send one when it opens a page; what it shows comes from ``/openapi.json``, which asks for one like everything else.
+"""
+
+from functools import cache
+from importlib.resources import files
 from typing import Final
 
 from starlette.requests import Request
@@ -8,8 +15,23 @@ from starlette.routing import Route as Path
 
 from flashq.protocol.codec import encode
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.envelope import JSON, Headers
+from flashq.transports.http.envelope import JSON, SAFE, Headers
 from flashq.transports.http.openapi import describe
+
+PAGE: Final = "/docs"
+
+POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the page may do: run and show our files, and ask this server. Nothing inline, nothing from elsewhere."""
+
+FILES: Final = {
+    PAGE: ("docs.html", b"text/html; charset=utf-8"),
+    f"{PAGE}/docs.css": ("docs.css", b"text/css; charset=utf-8"),
+    f"{PAGE}/docs.js": ("docs.js", b"text/javascript; charset=utf-8"),
+    f"{PAGE}/icon.svg": ("icon.svg", b"image/svg+xml"),
+}
 
 
 class Documentation:
@@ -21,7 +43,20 @@ class Documentation:
 
     def routes(self) -> list[Path]:
         """Where it is."""
-        return [Path("/openapi.json", self._openapi)]
+        pages = [Path(path, self._file) for path in FILES]
+        return [Path("/", self._front), *pages, Path("/openapi.json", self._openapi)]
+
+    async def _front(self, request: Request) -> Response:
+        """Who types the address alone is shown what there is."""
+        self._door.gate.check_host(dict(request.scope["headers"]))
+        return _response([*SAFE, (b"location", PAGE.encode())], b"", 302)
+
+    async def _file(self, request: Request) -> Response:
+        """One of our files."""
+        self._door.gate.check_host(dict(request.scope["headers"]))
+        name, kind = FILES[request.scope["path"]]
+        safe = [header for header in SAFE if header[0] != b"content-security-policy"]
+        return _response([(b"content-type", kind), (b"content-security-policy", POLICY), *safe], content_of(name))
 
     async def _openapi(self, request: Request) -> Response:
         """The description; with a token where one is asked for, as for everything else that tells of the server."""
@@ -35,7 +70,13 @@ class Documentation:
         return _response(JSON, self._description[secured])
 
 
-def _response(headers: Headers, body: bytes) -> Response:
-    response = Response(body)
+@cache
+def content_of(name: str) -> bytes:
+    """One of the files that lie beside this module."""
+    return (files("flashq.transports.http") / "static" / name).read_bytes()
+
+
+def _response(headers: Headers, body: bytes, status: int = 200) -> Response:
+    response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
     return response
