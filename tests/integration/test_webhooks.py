@@ -218,6 +218,25 @@ def test_what_leads_inward_is_not_called(tmp_path: Path, receiver: Receiver) -> 
     assert receiver.calls.empty()
 
 
+def test_who_has_no_webhooks_does_not_pay_for_them(tmp_path: Path, receiver: Receiver) -> None:
+    """The HTTP client takes time and memory to load: it is loaded with the first call, and not before."""
+
+    def loaded() -> bool:
+        maps = Path(f"/proc/{server.pid}/maps")
+        if not maps.exists():
+            pytest.skip("only Linux tells what a process has loaded")
+        return "aiohttp" in maps.read_text()
+
+    with ServerProcess(tmp_path, environment=ALLOWED) as server, server.client() as client:
+        client.ok("PUSH", queue="q", data=1)
+        assert not loaded()
+        client.ok("WEBHOOK", url=receiver.url, events=["pushed"])
+        assert not loaded()
+        client.ok("PUSH", queue="q", data=1)
+        receiver.next()
+        assert loaded()
+
+
 def test_a_secret_is_never_told(tmp_path: Path, receiver: Receiver) -> None:
     """Not in a list, not in the log; and the database is for its owner only."""
     with ServerProcess(tmp_path, environment=ALLOWED | {"LOG_LEVEL": "debug"}) as server, server.client() as client:

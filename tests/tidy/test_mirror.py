@@ -5,7 +5,18 @@ from typing import Final
 import pytest
 from tests.tidy.source import ROOT, SOURCE
 
-PACKAGES: Final = ("engine", "protocol", "storage", "client", "commands", "testing", "tasks", "worker", "contrib")
+PACKAGES: Final = (
+    "engine",
+    "protocol",
+    "storage",
+    "client",
+    "commands",
+    "testing",
+    "tasks",
+    "worker",
+    "contrib",
+    "webhooks",
+)
 
 WITHOUT_TEST: Final = {
     "contrib/django/apps.py": "names without behaviour; every test of contrib/django has it among the applications",

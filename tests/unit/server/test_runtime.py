@@ -163,6 +163,22 @@ async def test_events_wait_for_what_they_tell() -> None:
     rig.runtime.stop()
 
 
+async def test_calls_of_webhooks_depend_on_what_they_tell() -> None:
+    """Whoever makes them is told the group that holds both the change and the call, behind every turn with events."""
+    rig = Rig()
+    told: list[int] = []
+    rig.runtime.owed = told.append
+    rig.push()
+    assert told == []
+    rig.engine.webhooks.add("https://example.org/", [], None, None, rig.now.wall)
+    await turn()
+    rig.runtime.committed(1)
+    group = rig.push()
+    assert told == [group]
+    assert rig.runtime.durable < group
+    rig.runtime.stop()
+
+
 async def test_events_of_commands_that_run_during_a_release_are_not_first() -> None:
     """A connection that goes on when it is released may cause events: those that waited come before them."""
     rig = Rig()
