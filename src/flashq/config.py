@@ -27,6 +27,8 @@ VARIABLES: Final[dict[str, str]] = {
     "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",
     "AUTH_TOKENS": "administrators' tokens, comma separated; without any token everybody may do everything",
     "TOKENS_FILE": "file of tokens with roles and queues; tokens.json in DATA_DIR, if it is there",
+    "TLS_CERT": "certificate chain (PEM): every door on an address speaks TLS; needs TLS_KEY",
+    "TLS_KEY": "its private key (PEM), not encrypted",
     "DEFAULT_MAX_ATTEMPTS": "failed attempts until the dead letters, for jobs that do not say; 0 = no bound",
     "DEFAULT_BACKOFF": "ms before the first retry, for jobs that do not say",
     "LEASE": "ms that an attempt may be silent when neither its job nor its worker bounds it",
@@ -60,6 +62,7 @@ class Config(Struct, frozen=True, kw_only=True):
         data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
         auth_tokens: administrators' tokens; without these and without a token file everybody is welcome.
         tokens_file: tokens with roles; empty means ``tokens.json`` in the data folder, if it is there.
+        tls_cert, tls_key: paths of a certificate and its key; empty: no TLS.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
         webhook_allow_private: webhooks may name this machine and addresses that are not public.
         loop: which event loop.
@@ -78,6 +81,8 @@ class Config(Struct, frozen=True, kw_only=True):
     durability: Literal["full", "relaxed"] = "full"
     auth_tokens: tuple[str, ...] = ()
     tokens_file: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     default_max_attempts: int = 3
     default_backoff: int = 1_000
     lease: int = 30 * 60 * 1_000
@@ -129,6 +134,8 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         durability=_word(source, "DURABILITY", "full", ("full", "relaxed")),  # type: ignore[arg-type]
         auth_tokens=_tokens(source),
         tokens_file=_text(source, "TOKENS_FILE", "") if "TOKENS_FILE" in source else "",
+        tls_cert=_pair(source, "TLS_CERT", "TLS_KEY"),
+        tls_key=_pair(source, "TLS_KEY", "TLS_CERT"),
         default_max_attempts=_number(source, "DEFAULT_MAX_ATTEMPTS", 3, 0, 2**32 - 1),
         default_backoff=_number(source, "DEFAULT_BACKOFF", 1_000, 0, MAX_DURATION_MS),
         lease=_number(source, "LEASE", 30 * 60 * 1_000, 1_000, MAX_DURATION_MS),
@@ -180,6 +187,15 @@ def _flag(source: Mapping[str, str], name: str, *, default: bool) -> bool:
 
 def _list(source: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in source.get(name, "").split(",") if word.strip())
+
+
+def _pair(source: Mapping[str, str], name: str, other: str) -> str:
+    """A text that needs another one beside it."""
+    if name not in source:
+        return ""
+    if other not in source:
+        raise ConfigError(f"{name} needs {other} beside it")
+    return _text(source, name, "")
 
 
 def _tokens(source: Mapping[str, str]) -> tuple[str, ...]:

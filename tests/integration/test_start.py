@@ -56,6 +56,7 @@ WRONG_VALUES: list[tuple[str, str]] = [
     *(("HTTP", value) for value in ("", "maybe", "2")),
     *(("HTTP_PORT", value) for value in ("", "x", "-1", "65536")),
     *(("TOKENS_FILE", value) for value in ("", "/nowhere/at/all.json", "/dev/null")),
+    *((name, "/nowhere/at/all.pem") for name in ("TLS_CERT", "TLS_KEY")),
     *(("AUTH_TOKENS", value) for value in ("", " ", ",", " , ,")),
     *(("DEFAULT_MAX_ATTEMPTS", value) for value in ("", "-1", "x", "4294967296", "1e3")),
     *(("DEFAULT_BACKOFF", value) for value in ("", "-1", "x", "315360000001")),

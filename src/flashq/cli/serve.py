@@ -56,13 +56,14 @@ def _say_ready(wishes: Wishes, config: Config, server: Server) -> None:
     host, port = server.address
     memory = config.storage_url == "memory://"
     kept = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {config.storage_url}"
-    web = f", http on http://{_in_url(host)}:{server.http_port}" if server.http_port else ""
+    web = f", http on http{'s' if server.tls else ''}://{_in_url(host)}:{server.http_port}" if server.http_port else ""
     wishes.show.done(
         f"flashq {__version__} ready on {host}:{port}{web}, durability {kept}",
         version=__version__,
         host=host,
         port=port,
         http_port=server.http_port,
+        tls=server.tls is not None,
         unix_socket=config.unix_socket or None,
         durability="none" if memory else config.durability,
         storage=config.storage_url,

@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final
 
 from flashq import __version__
@@ -39,6 +40,7 @@ from flashq.server import clock
 from flashq.server.gauges import About, Gauges
 from flashq.server.reload import Reloads
 from flashq.server.runtime import EXIT_STORAGE, Runtime
+from flashq.server.tls import Tls
 from flashq.server.web import Web
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
@@ -50,7 +52,7 @@ from flashq.transports.http.auth import ANY, Gatekeeper, local_names
 from flashq.transports.http.endpoints import Door
 from flashq.transports.http.events import event_streams
 from flashq.transports.http.metrics import Page, Watching
-from flashq.transports.tcp import LineConnection
+from flashq.transports.tcp import AUTH_SECONDS, LINGER_SECONDS, LineConnection
 from flashq.webhooks.delivery import Deliveries, Post
 
 log = logging.getLogger("flashq")
@@ -76,10 +78,17 @@ waits for the event loop; and while a page of metrics is made, each turn of the 
 
 
 class Server:
-    """One server: storage, engine, runtime and doors."""
+    """One server: storage, engine, runtime and doors.
+
+    Attributes:
+        config: its settings.
+        exit_code: how it ends.
+        tls: what every listener on an address shows; None without a certificate. A Unix socket stays plain.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.tls: SSLContext | None = None
         self.exit_code = 0
         self._storage: Storage | None = None
         self._writer: Writer | None = None
@@ -192,12 +201,17 @@ class Server:
         return self._context.access.anonymous is not None and self.config.beyond_loopback
 
     def _watch_files(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Raises: TokenFileError: there are tokens, and they cannot be used."""
+        """Raises: TokenFileError, TlsError: there are tokens or a certificate, and they cannot be used."""
         config = self.config
         self._reloads = Reloads(loop)
         if config.tokens_file or config.tokens_path.exists():
             self._load_tokens()
         self._reloads.add("tokens", (config.tokens_path,), self._load_tokens)
+
+        if config.tls_cert:
+            tls = Tls(Path(config.tls_cert), Path(config.tls_key))
+            self.tls = tls.context
+            self._reloads.add("certificate", tls.paths, tls.load)
 
     def _load_tokens(self) -> None:
         self._context.access.replace(load(self.config.tokens_path))
@@ -209,7 +223,17 @@ class Server:
     async def _open_doors(self) -> None:
         loop = asyncio.get_running_loop()
         config = self.config
-        self._listeners.append(await loop.create_server(self._connection, config.host, config.port, backlog=1_024))
+        self._listeners.append(
+            await loop.create_server(
+                self._connection,
+                config.host,
+                config.port,
+                backlog=1_024,
+                ssl=self.tls,
+                ssl_handshake_timeout=AUTH_SECONDS if self.tls else None,
+                ssl_shutdown_timeout=LINGER_SECONDS if self.tls else None,
+            )
+        )
         if config.unix_socket:
             self._listeners.append(await _listen_unix(self._connection, config.unix_socket))
         if config.http:
@@ -236,7 +260,7 @@ class Server:
             streams=event_streams(door, self._streams),
         )
         web = Web(application, self._room)
-        await web.listen(config.host, config.http_port)
+        await web.listen(config.host, config.http_port, self.tls)
         return web
 
     async def _close_doors(self) -> None:

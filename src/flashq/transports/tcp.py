@@ -139,6 +139,7 @@ class LineConnection(Protocol):
         self._ending = False  # no more commands are taken
         self._said_goodbye = False
         self._client_done = False
+        self._half_closes = True  # inside TLS a connection ends in both directions or in none
         self._tries = 0
         self._asked = 0  # bytes before it showed a token
         self._unfinished = 0  # bytes of a line that has not ended, as counted
@@ -153,6 +154,7 @@ class LineConnection(Protocol):
         self._transport = cast("Transport", transport)
         self._transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
         self._session.peer = peer_of(transport)
+        self._half_closes = transport.get_extra_info("sslcontext") is None
         self._turns.attach(self)
         if not self._admit(self):
             self._end(Overloaded("Too many connections"))
@@ -193,7 +195,7 @@ class LineConnection(Protocol):
         self._client_done = True
         if not self._later or self._ending:
             self._finish()
-        return True
+        return self._half_closes
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The client is gone: unpark it, and give back the jobs whose answers never left."""
@@ -560,8 +562,8 @@ class LineConnection(Protocol):
         if not self._ending or self._held or self._said_goodbye or self._transport.is_closing():
             return
         self._said_goodbye = True
-        if self._client_done:
-            self._transport.close()
+        if self._client_done or not self._half_closes:
+            self._transport.close()  # what was written leaves before; TLS waits for the client's goodbye by itself
             return
         self._watch_reading()
         self._transport.write_eof()
