@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.fakes.http_client import HttpClient
 from tests.fakes.server_process import MEMORY, Answer, LineClient, ServerProcess
-from tests.integration.test_auth import MEMBERS
+from tests.integration.test_auth import members
 
 from flashq.commands.table import ALLOWED, COMMANDS
 from flashq.security.identity import ROLES
@@ -89,7 +89,7 @@ def test_every_command_in_every_role(ask_as: Callable[[str, str], Ask], door: st
     for request, command in COMMANDS.items():
         if command.name == "AUTH" or (role == "admin" and command.name in ENDS_THE_SERVER):
             continue
-        answer = ask(command.name, **MEMBERS)
+        answer = ask(command.name, **members(command.name))
         allowed = ALLOWED[role]
         if allowed is None or request in allowed:
             assert answer.get("code") not in ("forbidden", "unauthorized"), (command.name, answer)
