@@ -25,6 +25,7 @@ from flashq.model import (
     WAITING_CHILDREN,
 )
 from flashq.protocol.limits import MAX_ID, MAX_JOB_BYTES
+from flashq.reasons import NoWorker
 
 STATES = range(len(STATE_NAMES))
 
@@ -82,6 +83,17 @@ def test_several_queues_are_listed_together(bench: Bench) -> None:
         assert bench.engine.listing.find(some, state, MAX_ID, 10) == ([4, 3, 1], 0)
         assert bench.engine.listing.find(set(), state, MAX_ID, 10) == ([], 0)
     assert bench.engine.listing.find(some, FAILED, MAX_ID, 10) == ([], 0)
+
+
+def test_a_job_that_was_taken_back_is_not_listed_by_its_old_place(bench: Bench) -> None:
+    """After a restart it stands in the line and is active again, for the worker that still has it."""
+    bench.push_batch({}, {})
+    job = bench.pull_one()
+    bench.restart()
+    bench.engine.control.heartbeat(job.id, str(job.token), bench.now)
+    assert ids(bench, "emails", WAITING) == ([2], 0)
+    assert ids(bench, "emails", ACTIVE) == ([1], 0)
+    assert bench.engine.explain.job(2, bench.now).reasons == [NoWorker(1, None)]
 
 
 def test_a_full_page_says_where_the_next_begins_only_if_there_is_one(bench: Bench) -> None:
