@@ -7,7 +7,7 @@ is.
 from collections import deque
 from typing import Final
 
-from flashq.observe.ring import PORTION_BYTES, Told
+from flashq.observe.ring import PORTION_BYTES, PORTION_EVENTS, Told
 
 MAX_EVENTS: Final = 1_000
 """Events that wait for one listener: a second of what a busy server tells."""
@@ -62,7 +62,7 @@ class Backlog:
         """The oldest, as many as are sent at once: at least one, if there are any."""
         taken: list[Told] = []
         weight = 0
-        while self._told and weight < PORTION_BYTES:
+        while self._told and weight < PORTION_BYTES and len(taken) < PORTION_EVENTS:
             told = self._told.popleft()
             weight += len(told.json)
             taken.append(told)

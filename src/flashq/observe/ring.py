@@ -21,7 +21,9 @@ MAX_KEPT_BYTES: Final = 64 * 1024 * 1024
 """Payloads among them: ten thousand of the largest jobs would be 10 GB."""
 
 PORTION_BYTES: Final = 64 * 1024
-"""How much of many events is taken at once: about what a connection's buffer takes before it says stop."""
+PORTION_EVENTS: Final = 100
+"""How much of many events is taken at once: about what a connection's buffer takes before it says stop, and half a
+millisecond of the event loop. Between two portions everybody else has a turn."""
 
 _encode: Final = Encoder().encode
 
@@ -65,10 +67,10 @@ class Ring:
         self._told: deque[Told] = deque()
         self._bytes = 0
 
-    def append(self, told: Told) -> None:
-        """Keep an event, and let go of the oldest when there are too many."""
-        self._told.append(told)
-        self._bytes += told.payload_bytes
+    def extend(self, run: list[Told]) -> None:
+        """Keep events, and let go of the oldest when there are too many."""
+        self._told.extend(run)
+        self._bytes += sum(told.payload_bytes for told in run)
         while len(self._told) > MAX_KEPT or self._bytes > MAX_KEPT_BYTES:
             self._bytes -= self._told.popleft().payload_bytes
             self._first += 1

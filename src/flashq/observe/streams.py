@@ -11,15 +11,19 @@ Listeners come back when a connection breaks. So the newest events are kept as l
 longer: see `flashq.observe.ring`.
 """
 
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
 from flashq.observe.backlog import Backlog, Total
 from flashq.observe.events import Hub
-from flashq.observe.ring import Told
+from flashq.observe.ring import PORTION_EVENTS, Told
 
 TICK_SECONDS: Final = 1
+
+TOGETHER: Final = 10
+"""Listeners that are sent a portion in one turn of the event loop: some milliseconds, and then others have theirs."""
 
 BEAT_SECONDS: Final = 15
 """Silence after which a stream gives a sign of life: proxies give up after 30 or 60."""
@@ -49,6 +53,9 @@ class Outlet(Protocol):
     def wake(self) -> None:
         """There is something to send: a portion, a sign of life, or the end. Must not wait."""
 
+    def go_on(self) -> None:
+        """Send some of it: it asked for its turn by `Streams.in_turn`, and this is it. Must not wait."""
+
     def unread(self) -> int:
         """Bytes that were sent and that the listener has not read."""
 
@@ -57,6 +64,16 @@ class Outlet(Protocol):
 
     def cut(self) -> None:
         """Close without a word."""
+
+
+class Loop(Protocol):
+    """What an event loop does for streams."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Call something after so many seconds."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Call something in the next turn."""
 
 
 class Portion(NamedTuple):
@@ -117,16 +134,17 @@ class Stream:
         self._lacks = None
         self._reset = not known
 
-    def tell(self, told: Told) -> None:
-        """An event."""
+    def tell(self, run: list[Told]) -> None:
+        """Events. Many at once, or more than there is room for, are left where all share them."""
         if self.ending is not None:
             return
-        if self._behind is None and self._backlog.full:
-            self._behind, self._lacks = told.number - 1, 0
+        if self._behind is None and (len(run) > PORTION_EVENTS or self._backlog.full):
+            self._behind, self._lacks = run[0].number - 1, 0
         if self._behind is None:
-            self._backlog.add(told)
+            for told in run:
+                self._backlog.add(told)
         elif self._lacks is not None:
-            self._lacks += 1
+            self._lacks += len(run)
         self._outlet.wake()
 
     def end(self, ending: Ending) -> None:
@@ -152,8 +170,12 @@ class Stream:
     @property
     def position(self) -> int | None:
         """The number of the event up to which the listener has been told everything; None when that is not so."""
-        pending = self._backlog or self._reset or self._behind is not None
-        return None if pending else self._streams.hub.position
+        return None if self.pending else self._streams.hub.position
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a portion to take."""
+        return bool(self._backlog) or self._reset or self._behind is not None
 
     def tick(self) -> None:
         """A second has passed."""
@@ -211,18 +233,19 @@ class Streams:
         ticks: seconds since the first stream.
     """
 
-    def __init__(self, hub: Hub, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(self, hub: Hub, loop: Loop) -> None:
         """Build it without streams.
 
         Args:
             hub: where streams are subscribed.
-            call_later: has something called after so many seconds, as an event loop does.
+            loop: the event loop.
         """
         self.hub = hub
+        self._loop = loop
+        self._line: deque[Outlet] = deque()
         self.total = Total()
         self.ticks = 0
         self._open: dict[Stream, None] = {}
-        self._call_later = call_later
         self._ticking = False
         self._leaving = False
         self._forget_at = 0
@@ -236,7 +259,7 @@ class Streams:
         self.hub.remember()
         if not self._ticking:
             self._ticking = True
-            self._call_later(TICK_SECONDS, self._tick)
+            self._loop.call_later(TICK_SECONDS, self._tick)
 
     def remove(self, stream: Stream) -> None:
         """Its listener is gone."""
@@ -250,12 +273,29 @@ class Streams:
         for stream in list(self._open):
             stream.end(Ending.GOING_AWAY)
 
+    def in_turn(self, outlet: Outlet) -> None:
+        """Let ``outlet`` go on, once those have that asked before it."""
+        self._line.append(outlet)
+        if len(self._line) == 1:
+            self._loop.call_soon(self._next_turn)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any waits for its turn."""
+        return bool(self._line)
+
+    def _next_turn(self) -> None:
+        for _ in range(min(TOGETHER, len(self._line))):
+            self._line.popleft().go_on()
+        if self._line:
+            self._loop.call_soon(self._next_turn)
+
     def _tick(self) -> None:
         self.ticks += 1
         for stream in list(self._open):
             stream.tick()
         if self._open or (self.ticks < self._forget_at and not self._leaving):
-            self._call_later(TICK_SECONDS, self._tick)
+            self._loop.call_later(TICK_SECONDS, self._tick)
         else:
             self._ticking = False
             self.hub.forget()

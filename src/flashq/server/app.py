@@ -69,6 +69,10 @@ DELIVERY_SECONDS: Final = 2
 """How long a stop waits for calls of webhooks that are under way. What is cut off stays owed, so a receiver that hangs
 need not hold up a restart."""
 
+FAREWELL_SECONDS: Final = 0.5
+QUIET_TURNS: Final = 3
+"""How long streams of events may take to be ended, and turns of the loop without one that is: then all have been."""
+
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Jobs are not tracked by the collector and hold no cycles, so it has little to find and much to look at."""
 
@@ -251,7 +255,7 @@ class Server:
         )
         door = Door(self._calls, gate)
         watching = Watching(door, Page(self._gauges.figures, clock.now), self._gauges.history)
-        self._streams = Streams(self._runtime.hub, asyncio.get_running_loop().call_later)
+        self._streams = Streams(self._runtime.hub, asyncio.get_running_loop())
         application = build(
             door,
             storage=_kind(config),
@@ -297,7 +301,12 @@ class Server:
     async def _close_web(self, web: Web) -> None:
         if self._streams is not None:
             self._streams.end()
-            await asyncio.sleep(0)  # what they send now is the last of them
+            clock_of_loop = asyncio.get_running_loop().time
+            deadline = clock_of_loop() + FAREWELL_SECONDS
+            quiet = 0
+            while quiet < QUIET_TURNS and clock_of_loop() < deadline:
+                await asyncio.sleep(0)
+                quiet = 0 if self._streams.busy else quiet + 1
         web.close()
 
     def _drained(self) -> bool:

@@ -304,19 +304,12 @@ class LineConnection(Protocol):
             self._waiting = None
             self._serve_behind(now, may_wait=True)
 
-    def tell(self, told: Told) -> None:
-        """An event that this connection subscribed to."""
+    def tell(self, run: list[Told]) -> None:
+        """Events that this connection subscribed to."""
         if self._said_goodbye:
             return
-        if self._transport.get_write_buffer_size() + self._owed > MAX_EVENT_BACKLOG_BYTES:
-            self._lagged += 1
-        elif self._held:  # the answer to SUBSCRIBE may be among what is held, and comes first
-            line = b"%b%b}" % (_EVENT, told.json)
-            self._owed += len(line)
-            self._held[-1].lines.append(line)
-        else:
-            self._tell_lag()
-            self._transport.write(b"%b%b}\n" % (_EVENT, told.json))
+        for told in run:
+            self._tell(told.json)
 
     def drain(self) -> None:
         """The server is leaving: end all waiting, answer what is held, and close."""
@@ -580,6 +573,17 @@ class LineConnection(Protocol):
             return
         self._unread = size
         self._timer = get_running_loop().call_later(LINGER_SECONDS, self._linger)
+
+    def _tell(self, event: bytes) -> None:
+        if self._transport.get_write_buffer_size() + self._owed > MAX_EVENT_BACKLOG_BYTES:
+            self._lagged += 1
+        elif self._held:  # the answer to SUBSCRIBE may be among what is held, and comes first
+            line = b"%b%b}" % (_EVENT, event)
+            self._owed += len(line)
+            self._held[-1].lines.append(line)
+        else:
+            self._tell_lag()
+            self._transport.write(b"%b%b}\n" % (_EVENT, event))
 
     def _tell_lag(self) -> None:
         if self._lagged:

@@ -8,7 +8,7 @@ from msgspec import Raw
 from flashq.model import Event
 from flashq.observe import backlog as backlog_module
 from flashq.observe.backlog import MAX_EVENTS, Backlog, Total
-from flashq.observe.ring import PORTION_BYTES, Told
+from flashq.observe.ring import PORTION_BYTES, PORTION_EVENTS, Told
 
 
 def told(number: int, weight: int = 0) -> Told:
@@ -71,6 +71,11 @@ def test_portions_are_about_a_buffer() -> None:
     for number in range(10):
         backlog.add(told(number, 20_000))
     assert [each.number for each in backlog.take()] == [0, 1, 2, 3]
+    many = Backlog(Total())
+    for number in range(PORTION_EVENTS + 1):
+        many.add(told(number))
+    assert len(many.take()) == PORTION_EVENTS
+    assert len(many.take()) == 1
     large = Backlog(Total())
     large.add(told(1, PORTION_BYTES * 3))
     assert len(large.take()) == 1

@@ -21,9 +21,10 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
 
-    def tell(self, told: Told) -> None:
-        """Take one event."""
-        self.heard.append(json.loads(told.json))
+    def tell(self, run: list[Told]) -> None:
+        """Take events."""
+        assert len({(told.event.queue, told.event.event_type) for told in run}) == 1
+        self.heard += [json.loads(told.json) for told in run]
 
 
 def hub() -> tuple[Hub, list[bool]]:

@@ -43,7 +43,7 @@ def test_the_oldest_make_room_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring_module, "MAX_KEPT", 3)
     ring = Ring(1)
     for number in range(1, 6):
-        ring.append(Told(number, event(number)))
+        ring.extend([Told(number, event(number))])
     kept = since(ring, 2)
     assert kept is not None
     assert [told.number for told in kept] == [3, 4, 5]
@@ -58,15 +58,15 @@ def test_the_oldest_make_room_by_weight(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ring_module, "MAX_KEPT_BYTES", 100)
     ring = Ring(1)
     for number in (1, 2, 3):
-        ring.append(Told(number, event(number, b"1" * 30)))
-    ring.append(Told(4, event(4, b"1" * 70)))
+        ring.extend([Told(number, event(number, b"1" * 30))])
+    ring.extend([Told(4, event(4, b"1" * 70))])
     kept = since(ring, 2)
     assert kept is not None
     assert [told.number for told in kept] == [3, 4]
-    ring.append(Told(5, event(5, b"1" * 101)))
+    ring.extend([Told(5, event(5, b"1" * 101))])
     assert since(ring, 4) is None
     assert since(ring, 5) == []
-    ring.append(Told(6, event(6, b"1" * 100)))
+    ring.extend([Told(6, event(6, b"1" * 100))])
     assert since(ring, 5) != []
 
 
@@ -76,7 +76,7 @@ def test_against_a_plain_list(first: int, count: int, number: int) -> None:
     ring = Ring(first)
     numbers = list(range(first, first + count))
     for each in numbers:
-        ring.append(Told(each, event(each)))
+        ring.extend([Told(each, event(each))])
     kept = since(ring, number)
     if number < first - 1 or number >= first + count:
         assert kept is None

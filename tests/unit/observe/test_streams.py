@@ -14,6 +14,7 @@ from flashq.observe.streams import (
     KEEP_SECONDS,
     LINGER_SECONDS,
     STUCK_SECONDS,
+    TOGETHER,
     Ending,
     Portion,
     Stream,
@@ -26,6 +27,7 @@ class Listener:
 
     def __init__(self, rig: "Rig", queue: str = "q", *, beats: bool = True) -> None:
         self.woken = 0
+        self.turns = 0
         self.bytes = 0
         self.revoked = False
         self.told_to_go: list[Ending] = []
@@ -41,6 +43,10 @@ class Listener:
     def unread(self) -> int:
         """As the test says."""
         return self.bytes
+
+    def go_on(self) -> None:
+        """Its turn."""
+        self.turns += 1
 
     def turn_out(self, ending: Ending) -> None:
         """It is told to go."""
@@ -67,7 +73,16 @@ class Rig:
         self.watched = False
         self.hub = Hub(self._watch)
         self.due: list[tuple[float, Callable[[], None]]] = []
-        self.streams = Streams(self.hub, lambda seconds, call: self.due.append((seconds, call)))
+        self.soon: list[Callable[[], None]] = []
+        self.streams = Streams(self.hub, self)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """As a loop does; `seconds` is its clock."""
+        self.due.append((delay, callback))
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """As a loop does; the test takes its turns."""
+        self.soon.append(callback)
 
     def _watch(self, watched: bool) -> None:
         self.watched = watched
@@ -86,10 +101,11 @@ class Rig:
 
 
 def test_what_comes_is_handed_on_once() -> None:
-    """Each event wakes the door, is taken once and in order."""
+    """The door is woken, and each event is taken once and in order."""
     rig = Rig()
     listener = Listener(rig)
-    rig.push(1, 2)
+    rig.push(1)
+    rig.push(2)
     assert listener.woken == 2
     assert listener.heard() == [1, 2]
     assert listener.heard() == []
@@ -318,6 +334,24 @@ def test_many_streams_share_one_clock() -> None:
     assert len(rig.due) == 1
     assert rig.due[0][0] == streams_module.TICK_SECONDS
     assert len(rig.streams) == 50
+
+
+def test_everybody_has_a_turn() -> None:
+    """A few listeners in each turn of the loop, in the order in which they asked, each once."""
+    rig = Rig()
+    listeners = [Listener(rig) for _ in range(TOGETHER + 3)]
+    for listener in listeners:
+        rig.streams.in_turn(listener)
+    (next_turn,), rig.soon = rig.soon, []
+    next_turn()
+    assert [listener.turns for listener in listeners] == [1] * TOGETHER + [0] * 3
+    assert rig.streams.busy
+    rig.streams.in_turn(listeners[0])
+    (next_turn,), rig.soon = rig.soon, []
+    next_turn()
+    assert [listener.turns for listener in listeners] == [2] + [1] * (TOGETHER + 2)
+    assert not rig.streams.busy
+    assert rig.soon == []
 
 
 def test_an_empty_portion_is_none() -> None:

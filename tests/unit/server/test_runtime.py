@@ -61,9 +61,9 @@ class Door:
         self.heard.append(("answer", [job.id for job in jobs]))
         return self
 
-    def tell(self, told: Told) -> None:
-        """An event."""
-        self.heard.append(("event", told.event.event_type))
+    def tell(self, run: list[Told]) -> None:
+        """Events."""
+        self.heard += [("event", told.event.event_type) for told in run]
 
 
 class Pull:

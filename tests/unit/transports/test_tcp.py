@@ -429,13 +429,13 @@ async def test_no_event_comes_before_the_answer_to_subscribe(lazy: Bench) -> Non
     line = lazy.connect()
     line.send("PUSH", queue="q", data=1)
     line.send("SUBSCRIBE", queue="q", events=[])
-    line.connection.tell(Told(1, Event("pushed", "q", 1, 1)))
+    line.connection.tell([Told(1, Event("pushed", "q", 1, 1))])
     assert line.answers() == []
     lazy.turns.sync()
     told = {"event_type": "pushed", "queue": "q", "job_id": 1, "timestamp": 1}
     assert line.answers() == [{"ok": True, "id": 1}, OK, {"event": told}]
     line.send("PUSH", queue="q", data=1, reqId="r")
-    line.connection.tell(Told(1, Event("pushed", "q", 1, 1)))
+    line.connection.tell([Told(1, Event("pushed", "q", 1, 1))])
     line.connection.refuse(StorageError("The disk failed"))
     assert [answer.get("reqId") for answer in line.answers()] == ["r"]
 

@@ -123,7 +123,18 @@ async def _no_websocket(_: Scope, __: Receive, send: Send) -> None:
 class _Outlet:
     """The door's side of a stream."""
 
-    __slots__ = ("_begun", "_ended", "_send", "_streams", "_task", "_transport", "form", "session", "stream")
+    __slots__ = (
+        "_begun",
+        "_ended",
+        "_in_line",
+        "_send",
+        "_streams",
+        "_task",
+        "_transport",
+        "form",
+        "session",
+        "stream",
+    )
 
     def __init__(self, scope: Scope, send: Send, form: Form, streams: Streams, *, beats: bool) -> None:
         self._transport: asyncio.Transport = scope["state"]["transport"]
@@ -132,6 +143,7 @@ class _Outlet:
         self._task: asyncio.Task[None] | None = None
         self._begun = False
         self._ended = False
+        self._in_line = False
         self.form = form
         self.session = Session()
         self.stream = Stream(streams, self, self._revoked, beats=beats)
@@ -178,7 +190,14 @@ class _Outlet:
 
     def wake(self) -> None:
         """There is something to send."""
-        if self._task is None and self._begun:
+        if self._begun and not self._in_line and self._task is None:
+            self._in_line = True
+            self._streams.in_turn(self)
+
+    def go_on(self) -> None:
+        """Send some of it."""
+        self._in_line = False
+        if self._begun:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def unread(self) -> int:
@@ -197,15 +216,17 @@ class _Outlet:
         self._transport.abort()
 
     async def _run(self) -> None:
-        """Send until there is nothing more to send."""
+        """Send a portion, and ask for another turn if there is more."""
         try:
-            while messages := self._next():
-                for message in messages:
-                    await self._send(message)
+            for message in self._next():
+                await self._send(message)
         except OSError:
-            pass  # it has gone, as the other task is about to see
+            return  # it has gone, as the other task is about to see
         finally:
             self._task = None
+        stream = self.stream
+        if stream.pending or stream.beat or (stream.ending is not None and not self._ended):
+            self.wake()
 
     def _next(self) -> list[dict[str, Any]]:
         stream = self.stream
