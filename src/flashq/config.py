@@ -35,6 +35,9 @@ VARIABLES: Final[dict[str, str]] = {
     "WORKER_SILENCE": "ms without a heartbeat after which a worker is gone and its attempts fail",
     "MAX_MEMORY": "bytes for jobs; beyond it pushes are refused and everything else goes on",
     "WEBHOOK_ALLOW_PRIVATE": "1: webhooks may name this machine and addresses that are not public",
+    "AUDIT": "1 or on: keep the history of every job and what operators do, for HISTORY and AUDITLOG",
+    "AUDIT_KEEP_DAYS": "days for which it is kept",
+    "AUDIT_MAX_ROWS": "entries of jobs that are kept at the most",
     "LOOP": "auto, uvloop or asyncio",
     "LOG_LEVEL": "debug, info, warning or error",
     "LOG_FORMAT": "text: lines for people; json: one object a line",
@@ -65,6 +68,7 @@ class Config(Struct, frozen=True, kw_only=True):
         tls_cert, tls_key: paths of a certificate and its key; empty: no TLS.
         default_max_attempts, default_backoff, lease, worker_silence, max_memory: see `flashq.engine.settings.Settings`.
         webhook_allow_private: webhooks may name this machine and addresses that are not public.
+        audit, audit_keep_days, audit_max_rows: whether the history of jobs is kept, and how much of it.
         loop: which event loop.
         log_level, log_format: how much is logged, and for whom.
     """
@@ -89,6 +93,9 @@ class Config(Struct, frozen=True, kw_only=True):
     worker_silence: int = 30_000
     max_memory: int = 1024 * 1024 * 1024
     webhook_allow_private: bool = False
+    audit: bool = False
+    audit_keep_days: int = 30
+    audit_max_rows: int = 10_000_000
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -142,6 +149,9 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         worker_silence=_number(source, "WORKER_SILENCE", 30_000, 100, MAX_DURATION_MS),
         max_memory=_number(source, "MAX_MEMORY", 1024**3, 1024**2, 2**53),
         webhook_allow_private=_flag(source, "WEBHOOK_ALLOW_PRIVATE", default=False),
+        audit=_flag(source, "AUDIT", default=False),
+        audit_keep_days=_number(source, "AUDIT_KEEP_DAYS", 30, 1, 36_500),
+        audit_max_rows=_number(source, "AUDIT_MAX_ROWS", 10_000_000, 1, 2**53),
         loop=_word(source, "LOOP", "auto", ("auto", "uvloop", "asyncio")),  # type: ignore[arg-type]
         log_level=_word(source, "LOG_LEVEL", "info", ("debug", "info", "warning", "error")),  # type: ignore[arg-type]
         log_format=_word(source, "LOG_FORMAT", "text", ("text", "json")),  # type: ignore[arg-type]

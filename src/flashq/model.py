@@ -262,3 +262,50 @@ class Event(Struct, gc=False):
     data: Raw | UnsetType = UNSET
     error: str | UnsetType = UNSET
     progress: int | UnsetType = UNSET
+
+
+class HistoryEntry(Struct, gc=False):
+    """One thing that happened to a job.
+
+    Attributes:
+        at: ms since the Unix epoch.
+        event: what.
+        queue: of the job.
+        attempt: number of the attempt that it is about, from 1; 0: about none.
+        worker: who held that attempt, if it had named itself.
+        by: name of who caused it: of an identity, ``anonymous`` or ``server``.
+        peer, door: the address of whoever caused it, and the door through which it came; null for ``server``.
+        detail: an error, or until when the job waits.
+    """
+
+    at: int
+    event: str
+    queue: str
+    attempt: int
+    worker: str | None
+    by: str
+    peer: str | None
+    door: str | None
+    detail: str | None
+
+
+class Operation(Struct, gc=False):
+    """Something that an operator did.
+
+    Attributes:
+        number: grows from one to the next.
+        at: ms since the Unix epoch.
+        action: the command, or ``START``.
+        target: the queue, the schedule or whatever else it was done to.
+        by, peer, door: as in `HistoryEntry`.
+        detail: what else was asked for, as JSON without secrets and payloads.
+    """
+
+    number: int
+    at: int
+    action: str
+    target: str | None
+    by: str
+    peer: str | None
+    door: str | None
+    detail: str | None

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from flashq.engine.records import (
+    STARTED,
+    Actor,
     Added,
     CallRow,
     CallsOver,
@@ -27,7 +29,9 @@ from flashq.engine.records import (
     CronRow,
     CronSet,
     Dropped,
+    Happened,
     JobRow,
+    Operated,
     Overfilled,
     Progressed,
     Pushed,
@@ -39,6 +43,7 @@ from flashq.engine.records import (
     WebhookRow,
     WebhookSet,
 )
+from flashq.engine.trail import JobHistory, Operations, Question, numbered
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, FAILED, WAITING, WAITING_CHILDREN
 from flashq.storage.base import Storage
@@ -77,6 +82,7 @@ class Model:
         self.dropped: list[int] = []
         self.webhooks: dict[str, WebhookRow] = {}
         self.calls: dict[int, CallRow] = {}
+        self.trail: list[Record] = []
 
     def apply(self, record: Record) -> None:
         """One record."""
@@ -131,6 +137,8 @@ class Model:
             case CallsOver():
                 for number in record.numbers:
                     del self.calls[number]
+            case Happened() | Operated():
+                self.trail.append(record)
 
     def add(self, row: JobRow) -> None:
         """A new job."""
@@ -177,6 +185,27 @@ class Model:
             [self.webhooks[id] for id in sorted(self.webhooks)],
             [self.calls[number] for number in sorted(self.calls)],
         )
+
+
+def asked(storage: Storage, *questions: Question) -> list[Any]:
+    """The answers of a storage to questions about the past."""
+    for question in questions:
+        for _ in storage.read(question):
+            pass
+    return [question.answer() for question in questions]
+
+
+def answered(model: Model, *questions: Question) -> list[Any]:
+    """The answers that these should be."""
+    for question in questions:
+        question.feed(numbered(model.trail, 0)[0])
+    return [question.answer() for question in questions]
+
+
+def questions(newest: int) -> list[Question]:
+    """About each job of a short history, and about the operators, whole and by a page from the middle."""
+    jobs: list[Question] = [JobHistory(id) for id in range(1, 70, 3)]
+    return [*jobs, Operations(0, 1_000, 0), Operations(1_005, 2, newest // 2)]
 
 
 class History:
@@ -270,6 +299,16 @@ class History:
             row.tags = [[], None, [text, "red"]][a % 3]
         self.note(CronSet(row))
 
+    def do_happen(self, a: int, b: int, text: str) -> None:
+        """Jobs have a history; what it says is of no consequence for them."""
+        event, by = ("pushed", "active", "completed", "failed")[b % 4], Actor("ä" + text, text or None, None)
+        runs = [a + 1, 1 + b % 3, 2 * a + 5, 1][: 2 + 2 * (a % 2)]
+        self.note(Happened(self.clock, event, "q" + text[:1], runs, by, b % 4, text or None, text or None))
+
+    def do_operate(self, a: int, b: int, text: str) -> None:
+        """Somebody does something, or the server starts."""
+        self.note(Operated(self.clock, ("PAUSE", STARTED)[a % 2], Actor("ä"), text or None, None))
+
     def do_uncron(self, a: int, b: int, text: str) -> None:
         """A schedule is deleted, or one that is not there."""
         self.note(CronDeleted(f"c{a % 3}"))
@@ -321,6 +360,9 @@ KINDS = [
     "owe",
     "owe",
     "call",
+    "happen",
+    "happen",
+    "operate",
 ]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 30), st.integers(0, 9), TEXTS)
@@ -502,6 +544,8 @@ class StorageSuite:
                     number += 1
                     storage.commit(number, history.take())
                     storage.tidy(idle=False)
+                asking = len(history.model.trail)
+                assert asked(storage, *questions(asking)) == answered(history.model, *questions(asking))
                 if step != "commit":
                     storage.close() if step == "close" else self.crash(storage)
                     storage = make()

@@ -1424,6 +1424,7 @@ ID_COMMANDS = (
     "PROGRESS",
     "GETPROGRESS",
     "HEARTBEAT",
+    "HISTORY",
 )
 NUMBERS_WRONG: list[Any] = [1.0, "1", True, -1, 2**53, 1e300, [1], {}, None]
 TEXTS_WRONG: list[Any] = [1, True, ["a"], {}, None]
@@ -1515,6 +1516,13 @@ def test_mistyped_members(client: LineClient, cmd: str, variants: list[dict[str,
         assert set(answer) == {"ok", "error", "code"}
 
 
+def test_no_history_is_kept_unasked(client: LineClient) -> None:
+    """The refusal says how to get one."""
+    refused = ("bad_request", "history is off: start the server with AUDIT=1")
+    assert client.refused("HISTORY", id=1) == refused
+    assert client.refused("AUDITLOG") == refused
+
+
 def test_the_server_speaks_of_itself(client: LineClient, door: Door) -> None:
     """Where it listens, what keeps its jobs, and who it works with."""
     settings = client.ok("SETTINGS")["settings"]
@@ -1530,5 +1538,6 @@ def test_every_command_is_tested_here() -> None:
     """A new command without a row in these tables would go untested."""
     listed = {cmd for cmd, _ in MISTYPED} | set(NAMING)
     plain = {"PING", "STATS", "METRICS", "CRONLIST", "WEBHOOKLIST", "LISTQUEUES", "WORKERS", "SETTINGS", "NODES"}
+    plain |= {"AUDITLOG"}  # tests/integration/test_audit.py: most servers keep no history
     plain |= {"SHUTDOWN", "RESTART"}  # tests/integration/test_http.py: nothing else would be tested after them
     assert {command.name for command in COMMANDS.values()} == listed | plain

@@ -492,6 +492,12 @@ def test_a_door_that_is_not_wanted(tmp_path: Path) -> None:
         assert "cannot start" in said
 
 
+def test_no_history_is_kept_unasked(web: HttpClient) -> None:
+    """The refusal says how to get one; tests/integration/test_audit.py has one."""
+    for path in ("/jobs/1/history", "/audit"):
+        assert web.refused("GET", path) == (400, "bad_request", "history is off: start the server with AUDIT=1")
+
+
 def test_every_route_was_tried() -> None:
     """A row that nothing above has asked for would go untested."""
     wanted = {(route.method, route.path) for route in ROUTES}

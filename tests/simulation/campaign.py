@@ -24,7 +24,19 @@ _SWEEP: Final = 8
 """Seeds after which garbage is collected; in between the collector would only slow things down."""
 
 _NOT_SIMULATED: Final = frozenset(
-    {r.Auth, r.Settings, r.Nodes, r.Shutdown, r.Restart, r.Webhook, r.WebhookDelete, r.WebhookList, r.Explain}
+    {
+        r.Auth,
+        r.Settings,
+        r.Nodes,
+        r.Shutdown,
+        r.Restart,
+        r.Webhook,
+        r.WebhookDelete,
+        r.WebhookList,
+        r.Explain,
+        r.History,
+        r.AuditLog,
+    }
 )
 """What changes no job. Tokens, the process and webhooks are other parts' business, and EXPLAIN puts into words what the
 model is compared with as it is: tests/unit/engine/test_explain.py holds it to that after stories like these."""

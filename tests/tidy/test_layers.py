@@ -19,7 +19,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.protocol.limits": (),
     "flashq.protocol": ("flashq.protocol", *WORDS),
     "flashq.engine": ("flashq.engine", *WORDS),
-    "flashq.storage": ("flashq.storage", "flashq.engine.records", *WORDS),
+    "flashq.storage": ("flashq.storage", "flashq.engine.records", "flashq.engine.trail", *WORDS),
     "flashq.security": ("flashq.security", "flashq.protocol", *WORDS),
     "flashq.observe": ("flashq.observe", "flashq.protocol", *WORDS),
     "flashq.commands": (

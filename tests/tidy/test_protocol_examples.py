@@ -10,11 +10,15 @@ from tests.tidy.source import ROOT
 from flashq.commands.session import Context
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
+from flashq.engine.trail import Ring
 from flashq.server import clock
+from flashq.server.archive import Archive, RingReader
 from flashq.server.runtime import Runtime
 from flashq.transports.tcp import LineConnection
 
 DOCUMENT: Final = ROOT / "docs" / "protocol.md"
+LOOP_TURNS: Final = 3
+"""How many turns of the loop it takes to answer a question about the past, and to go on behind it."""
 _EXAMPLE: Final = re.compile(r"^```flashq\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -26,6 +30,12 @@ class _Client:
 
     def write(self, data: bytes) -> None:
         self.received += data
+
+    def pause_reading(self) -> None:
+        """Nothing is read from it."""
+
+    def resume_reading(self) -> None:
+        """Nothing is read from it."""
 
     def is_closing(self) -> bool:
         return False
@@ -62,9 +72,11 @@ async def test_example(heading: str, example: str) -> None:  # the heading names
     )
     runtime.start(None)
     client = _Client()
-    connection = LineConnection(
-        Context(runtime.engine, runtime.hub), runtime, admit=lambda _: True, left=lambda _: None
-    )
+    context = Context(runtime.engine, runtime.hub)
+    runtime.ring = Ring()
+    context.archive = Archive(runtime, asyncio.get_running_loop(), RingReader(runtime.ring, asyncio.get_running_loop()))
+    runtime.engine.outbox.auditing = True
+    connection = LineConnection(context, runtime, admit=lambda _: True, left=lambda _: None)
     connection.connection_made(client)  # type: ignore[arg-type]
     steps = [line.split(" ", 1) for line in example.splitlines()]
     assert {mark for mark, _ in steps} <= {"→", "←"}
@@ -72,6 +84,8 @@ async def test_example(heading: str, example: str) -> None:  # the heading names
     for place, (mark, line) in enumerate(steps):
         if mark == "→":
             connection.data_received(line.encode() + b"\n")
+            for _ in range(LOOP_TURNS):
+                await asyncio.sleep(0)
         else:
             wanted.append(line)
         if place + 1 == len(steps) or (mark == "←" and steps[place + 1][0] == "→"):

@@ -13,6 +13,8 @@ NUMBERS = {
     "LEASE": (1_000, 10 * 365 * 24 * 3600 * 1000),
     "WORKER_SILENCE": (100, 10 * 365 * 24 * 3600 * 1000),
     "MAX_MEMORY": (1024 * 1024, 2**53),
+    "AUDIT_KEEP_DAYS": (1, 36_500),
+    "AUDIT_MAX_ROWS": (1, 2**53),
 }
 WORDS = {
     "DURABILITY": ("full", "relaxed"),

@@ -12,6 +12,7 @@ import click
 
 from flashq import __version__
 from flashq.cli import exits
+from flashq.cli.audit import audit, history
 from flashq.cli.bench import bench
 from flashq.cli.cron import cron
 from flashq.cli.deadletters import dlq
@@ -149,7 +150,7 @@ def _missing(name: str, package: str) -> click.Command:
 
 _VERBS = (
     *(ping, push, flow, pull, wait, explain, jobs, queues, dlq, cron, webhook),
-    *(stats, metrics, workers, events, server, token, bench),
+    *(stats, metrics, workers, history, audit, events, server, token, bench),
 )
 for _verb in _VERBS:
     program.add_command(_verb)

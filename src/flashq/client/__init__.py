@@ -7,7 +7,18 @@ errors and the words of `flashq.model` with the server and knows nothing else of
 from flashq.client.async_client import AsyncBatch, AsyncFlashQ, AsyncSubscription
 from flashq.client.encoding import FlowJob, JobSpec
 from flashq.client.pipeline import Unreachable
-from flashq.client.results import AckedBatch, Cron, Ending, Event, JobPage, JobProgress, JobRecord, Pending, PushedIds
+from flashq.client.results import (
+    AckedBatch,
+    AuditPage,
+    Cron,
+    Ending,
+    Event,
+    JobPage,
+    JobProgress,
+    JobRecord,
+    Pending,
+    PushedIds,
+)
 from flashq.client.sync_client import Batch, FlashQ, Subscription
 
 __all__ = [
@@ -15,6 +26,7 @@ __all__ = [
     "AsyncBatch",
     "AsyncFlashQ",
     "AsyncSubscription",
+    "AuditPage",
     "Batch",
     "Cron",
     "Ending",

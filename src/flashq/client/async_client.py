@@ -24,6 +24,7 @@ from flashq.client.encoding import FlowJob, encode
 from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
 from flashq.client.results import (
     AckedBatch,
+    AuditPage,
     Cron,
     Ending,
     Event,
@@ -34,7 +35,7 @@ from flashq.client.results import (
     read_event,
 )
 from flashq.errors import BadRequest, ConnectionLost, FlashQError
-from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
+from flashq.model import EndedAttempt, HistoryEntry, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
 from flashq.protocol.replies import NodeView, SettingsView
 from flashq.protocol.requests import ListedState, Request
@@ -537,6 +538,16 @@ class AsyncFlashQ:
         """
         return await self._do(calls.get_progress(job))
 
+    async def history(self, job: JobRecord | int) -> list[HistoryEntry]:
+        """What happened to the job, oldest first, the newest 1,000 entries; the server must run with ``AUDIT=1``.
+
+        Empty for a job that is not known, or whose history is no longer kept.
+
+        Raises:
+            BadRequest: the server keeps no history.
+        """
+        return await self._do(calls.history(job))
+
     # --- dead letters ---
 
     async def dead_letters(self, queue: str, count: int = 100) -> list[JobRecord]:
@@ -689,6 +700,19 @@ class AsyncFlashQ:
     async def metrics(self) -> Metrics:
         """Totals, rates and latencies."""
         return await self._do(calls.metrics())
+
+    async def audit_log(self, *, since: int | None = None, limit: int = 100, cursor: int | None = None) -> AuditPage:
+        """What operators did, newest first; the server must run with ``AUDIT=1``.
+
+        Args:
+            since: no older actions (ms since the Unix epoch).
+            limit: at most so many, up to 1,000.
+            cursor: of the page before, to go on behind it.
+
+        Raises:
+            BadRequest: the server keeps no history.
+        """
+        return await self._do(calls.audit_log(since, limit, cursor))
 
     async def ping(self) -> None:
         """Ask for a sign of life."""

@@ -18,9 +18,9 @@ from msgspec import DecodeError, Raw, Struct, json, structs
 from flashq import model
 from flashq.client import encoding
 from flashq.client.encoding import JobSpec
-from flashq.client.results import AckedBatch, Cron, Ending, JobPage, JobProgress, JobRecord, PushedIds
+from flashq.client.results import AckedBatch, AuditPage, Cron, Ending, JobPage, JobProgress, JobRecord, PushedIds
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
-from flashq.model import EndedAttempt, Metrics, QueueView, Stats, WebhookView, WorkerView
+from flashq.model import EndedAttempt, HistoryEntry, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol import replies, requests
 from flashq.protocol.replies import NodeView, SettingsView
 from flashq.reasons import Explanation
@@ -184,6 +184,8 @@ _read_queues = _reader(replies.Queues, lambda reply: reply.queues)
 _read_workers = _reader(replies.WorkersReply, lambda reply: reply.workers)
 _read_settings = _reader(replies.SettingsReply, lambda reply: reply.settings)
 _read_nodes = _reader(replies.NodesReply, lambda reply: reply.nodes)
+_read_history = _reader(replies.History, lambda reply: reply.history)
+_read_audit_log = _reader(replies.AuditLog, lambda reply: AuditPage(reply.audit, reply.cursor))
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------
@@ -414,6 +416,11 @@ def get_progress(job: JobRecord | int) -> Call[JobProgress]:
     return Call(requests.GetProgress(id=_id_of(job)), _read_progress, True)
 
 
+def history(job: JobRecord | int) -> Call[list[HistoryEntry]]:
+    """HISTORY: what happened to the job, oldest first."""
+    return Call(requests.History(id=_id_of(job)), _read_history, True)
+
+
 # --- dead letters ----------------------------------------------------------------------------------------------
 
 
@@ -606,6 +613,11 @@ def shutdown() -> Call[None]:
 def restart() -> Call[None]:
     """RESTART: stop, to be started again. Never repeated, as `shutdown`."""
     return Call(requests.Restart(), read_ok, False)
+
+
+def audit_log(since: int | None = None, limit: int = 100, cursor: int | None = None) -> Call[AuditPage]:
+    """AUDITLOG: what operators did, newest first."""
+    return Call(requests.AuditLog(since=since, limit=limit, cursor=cursor), _read_audit_log, True)
 
 
 def subscribe(queue: str, events: Sequence[str]) -> Call[None]:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, field, json
 
 from flashq.errors import FlashQError
+from flashq.model import Operation
 
 T = TypeVar("T")
 
@@ -288,3 +289,15 @@ def read_event(line: bytes) -> Event:
         return _read_event(line).event
     except (DecodeError, ValidationError) as error:
         raise FlashQError(f"the server sent an unreadable event: {error}") from error
+
+
+class AuditPage(Struct, frozen=True):
+    """Some of what operators did, newest first.
+
+    Attributes:
+        actions: of this page.
+        cursor: where the next page begins; None after the last.
+    """
+
+    actions: list[Operation]
+    cursor: int | None

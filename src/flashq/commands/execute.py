@@ -1,9 +1,10 @@
 """The one way in: may this session do that, and what comes of it."""
 
+from flashq.commands.audit import run_audited
 from flashq.commands.parked import Parked
 from flashq.commands.scope import RULES, closed, speaks_for
 from flashq.commands.session import Context, Session
-from flashq.commands.table import BEFORE_AUTH, COMMANDS
+from flashq.commands.table import ACTIONS, BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
 from flashq.model import Instant
 from flashq.protocol.limits import MAX_KEY_CHARS
@@ -35,6 +36,21 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
         _refuse(session, kind)
     if context.closing:
         raise ShuttingDown("The server is shutting down")
+    if session.scope is not None or context.engine.outbox.auditing:
+        return _closely(context, session, request, now)
+    reply: Reply | Parked = _RUN[kind](context, session, request, now)
+    return reply
+
+
+def _closely(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
+    """Carry out a request of a session that may not touch every queue, or one that goes into the history of jobs."""
+    if context.engine.outbox.auditing:
+        return run_audited(_narrowed, context, session, request, now, action=type(request) in ACTIONS)
+    return _narrowed(context, session, request, now)
+
+
+def _narrowed(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
+    kind = type(request)
     if session.scope is not None:
         narrowed = _narrow(context, session, request, now)
         if narrowed is not None:

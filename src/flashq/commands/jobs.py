@@ -255,9 +255,10 @@ def _parked(
     reply: Callable[[list[JobView]], replies.Reply],
 ) -> Parked:
     """A pull that found nothing and wants to wait."""
+    by = context.engine.outbox.by
 
     def park(token: Hashable, now: Instant) -> None:
-        context.engine.dispatch.park(token, names, count, wait_ms, now, worker)
+        context.engine.dispatch.park(token, names, count, wait_ms, now, worker, by)
 
     return Parked(park, reply, lambda: reply([]), in_line=True)
 

@@ -22,9 +22,11 @@ class Parked(Struct):
         over: the answer when its time is over or it may not wait; raises a FlashQError to refuse instead.
         in_line: whether further pulls of the same connection may stand behind it. They must not where what is waited
             for may depend on them.
+        brief: the answer is on its way and comes by itself: what comes behind it waits for it, rather than end it.
     """
 
     park: Callable[[Hashable, Instant], None]
     reply: Callable[[Any], Reply]
     over: Callable[[], Reply]
     in_line: bool = False
+    brief: bool = False

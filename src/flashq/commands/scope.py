@@ -15,7 +15,8 @@ from typing import Any, Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from flashq.commands import admin, browse, cron, jobs, queues, webhooks
+from flashq.commands import admin, audit, browse, cron, jobs, queues, webhooks
+from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.engine.queue import Queue
 from flashq.errors import BadRequest, Forbidden, NotActive, NotFound
@@ -252,6 +253,20 @@ def _workers(context: Context, session: Session, request: requests.Workers, now:
     return replies.WorkersReply(workers=[worker for worker in reply.workers if _is_within(session, worker.queues)])
 
 
+def _history(context: Context, session: Session, request: requests.History, now: Instant) -> Parked:
+    """A job of another queue has no history, as one that never was; its queue stands in the history itself."""
+    parked, scope = audit.history(context, session, request, now), _scope(session)
+    whole = parked.reply
+
+    def reply(delivered: Any) -> replies.Reply:  # noqa: ANN401  # see `Parked.reply`
+        found = whole(delivered)
+        assert isinstance(found, replies.History)
+        seen = all(entry.queue in scope for entry in found.history)
+        return found if seen else replies.History(id=request.id, history=[], truncated=False)
+
+    return replace(parked, reply=reply)
+
+
 def speaks_for(context: Context, session: Session, worker: str) -> bool:
     """Whether a session may speak under a worker's name: nobody else's with a scope, unless the scope is the same."""
     known = context.engine.workers.get(worker)
@@ -319,6 +334,8 @@ RULES: Final[dict[type, Rule]] = {
     requests.Workers: _workers,
     requests.Shutdown: closed,
     requests.Restart: closed,
+    requests.History: _history,
+    requests.AuditLog: closed,
 }
 """For each request type what a session with a scope gets: a rule raises, or answers in the command's place, or returns
 None and the command is carried out as it is."""

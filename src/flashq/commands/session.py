@@ -1,10 +1,12 @@
 """What a command needs to know: who asks, and what there is to ask."""
 
-from collections.abc import Container
+from collections.abc import Container, Hashable
 from typing import Protocol
 
 from flashq.engine.engine import Engine
 from flashq.engine.leases import Worker
+from flashq.engine.records import Actor
+from flashq.engine.trail import Question
 from flashq.model import Instant
 from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
@@ -33,6 +35,17 @@ class Host(Protocol):
         """Stop in good order once this turn's answers are on their way. Returns at once."""
 
 
+class Archive(Protocol):
+    """Where a command asks about the past; the server has one when it keeps the history of jobs."""
+
+    def ask(self, token: Hashable, question: Question, now: Instant) -> None:
+        """Answer ``question`` with what is remembered up to now; delivered to ``token`` when that has been done.
+
+        Raises:
+            Overloaded: as many wait as may.
+        """
+
+
 class Session:
     """One client's standing: who it is, what it may do, and which worker it is part of.
 
@@ -43,17 +56,27 @@ class Session:
         peer: where it comes from, for logs.
         worker: the worker it named itself as, if any.
         subscriber: where its events go; None when its door cannot carry events.
+        door: through which it came, for the history of jobs.
     """
 
-    __slots__ = ("allowed", "identity", "peer", "scope", "subscriber", "worker")
+    __slots__ = ("allowed", "door", "identity", "peer", "scope", "subscriber", "worker")
 
-    def __init__(self, allowed: frozenset[type] | None = None, subscriber: object = None, peer: str = "") -> None:
+    def __init__(
+        self, allowed: frozenset[type] | None = None, subscriber: object = None, peer: str = "", door: str = ""
+    ) -> None:
         self.allowed = allowed
         self.scope: Scope | None = None
         self.identity: Identity | None = None
         self.worker: Worker | None = None
         self.subscriber = subscriber
         self.peer = peer
+        self.door = door
+
+    @property
+    def actor(self) -> Actor:
+        """As whom it does what it does."""
+        name = "anonymous" if self.identity is None else self.identity.name
+        return Actor(name, self.peer or None, self.door or None)
 
     @property
     def revoked(self) -> bool:
@@ -78,9 +101,10 @@ class Context:
         closing: the server drains and takes no new work.
         private_webhooks: webhooks may name addresses of the machine and of networks that are not public.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
+        archive: where to ask about the past; None when no history is kept.
     """
 
-    __slots__ = ("access", "closing", "engine", "host", "hub", "private_webhooks", "unfinished")
+    __slots__ = ("access", "archive", "closing", "engine", "host", "hub", "private_webhooks", "unfinished")
 
     def __init__(
         self, engine: Engine, hub: Subscriptions, access: Access | None = None, host: Host | None = None
@@ -92,3 +116,4 @@ class Context:
         self.closing = False
         self.private_webhooks = False
         self.unfinished = 0
+        self.archive: Archive | None = None

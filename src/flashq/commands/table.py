@@ -6,7 +6,7 @@ The one place that knows them all. Doors, documentation and tests read it; a com
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from flashq.commands import admin, browse, cron, jobs, queues, webhooks
+from flashq.commands import admin, audit, browse, cron, jobs, queues, webhooks
 from flashq.protocol import requests
 from flashq.security.identity import ADMIN, ROLES
 
@@ -77,12 +77,20 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Nodes, admin.nodes, "viewer"),
     (requests.Shutdown, admin.shutdown, "admin"),
     (requests.Restart, admin.restart, "admin"),
+    (requests.History, audit.history, "viewer"),
+    (requests.AuditLog, audit.audit_log, "admin"),
 )
 
 COMMANDS: Final[dict[type, Command]] = {
     request: Command(str(request.__struct_config__.tag), run, role)  # type: ignore[attr-defined]
     for request, run, role in _ROWS
 }
+
+_READING: Final = frozenset({requests.AuditLog, requests.WebhookList})
+ACTIONS: Final = (
+    frozenset(request for request, command in COMMANDS.items() if command.role in ("operator", "admin")) - _READING
+)
+"""What the audit log is about: commands of operators and administrators, without those that only read."""
 
 BEFORE_AUTH: Final = frozenset(request for request, command in COMMANDS.items() if command.role == "anyone")
 """What a client may send before it has shown a token, where tokens are asked for."""

@@ -97,6 +97,8 @@ class Control:
             if expiry:
                 self._clocks.expiries.at(expiry, dead)
             self._intake.record_change(dead)
+            if self._outbox.auditing:
+                self._outbox.happened("retried", queue.name, [dead], now)
             count += 1
         if queue.waiters.line:
             self._dispatch.feed(queue, now)

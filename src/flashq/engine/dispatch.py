@@ -18,6 +18,7 @@ from flashq.engine.jobs import CHUNK_BITS, MASK, Jobs, Run
 from flashq.engine.leases import Lease, Worker
 from flashq.engine.parking import Parking
 from flashq.engine.queue import Queue, Queues
+from flashq.engine.records import SERVER, Actor
 from flashq.engine.settings import Settings
 from flashq.engine.views import view
 from flashq.engine.waiters import Waiter
@@ -102,6 +103,7 @@ class Dispatch:
         wait_ms: int | None,
         now: Instant,
         worker: Worker | None = None,
+        by: Actor = SERVER,
     ) -> None:
         """Wait for jobs; the answer comes as a delivery to ``token``, which must be new.
 
@@ -112,12 +114,13 @@ class Dispatch:
             wait_ms: ms until the empty answer; None = for ever.
             now: the moment of the call.
             worker: who will hold the jobs.
+            by: on whose behalf it waits.
 
         Raises:
             Overloaded: as many calls wait as may.
             LimitReached: there are as many queues as there may be.
         """
-        waiter = Waiter(names, count, worker, token=token, leave=partial(self._leave_lines, token, names))
+        waiter = Waiter(names, count, worker, by, token=token, leave=partial(self._leave_lines, token, names))
         self._parking.park(waiter, wait_ms, now)
         try:
             for name in names:
@@ -145,7 +148,7 @@ class Dispatch:
             self._clocks.waits.stale()
             if len(waiter.queues) > 1:
                 waiter.leave()
-            jobs = self._hand_out(queue, self._take(queue, granted), now, waiter.worker)
+            jobs = self._hand_out(queue, self._take(queue, granted), now, waiter.worker, by=waiter.by)
             self._outbox.deliver(waiter.token, jobs)
 
     def refilled(self, queue: Queue, due: int, now: Instant) -> None:
@@ -197,7 +200,13 @@ class Dispatch:
                 self._queues.leave(queue)
 
     def _hand_out(
-        self, queue: Queue, ids: list[int], now: Instant, worker: Worker | None, room: int = MAX_ANSWER_BYTES
+        self,
+        queue: Queue,
+        ids: list[int],
+        now: Instant,
+        worker: Worker | None,
+        room: int = MAX_ANSWER_BYTES,
+        by: Actor | None = None,
     ) -> list[JobView]:
         run = self._jobs.run(ids)
         if (len(ids) * MAX_JOB_BYTES > room or self._jobs.collectors) and not self._fit(run, ids, room):
@@ -224,6 +233,10 @@ class Dispatch:
         if self._outbox.watched:
             for id in ids:
                 self._outbox.event("active", name, id, started)
+        if self._outbox.auditing:
+            holder = None if worker is None else worker.name
+            for failed, some in self._jobs.by_attempts(ids).items():
+                self._outbox.happened("active", name, some, now, attempt=failed + 1, worker=holder, by=by)
         return jobs
 
     def _fit(self, run: Run | None, ids: list[int], room: int) -> bool:

@@ -1,17 +1,17 @@
 """What a turn of the engine asks of the outside: records to remember, deliveries to make, events to tell.
 
 The stages note effects in the `Outbox` in the order of their causes; the outside takes them once per turn. Nothing
-is noted for nobody: no record when nothing is remembered, no event when nobody listens.
+is noted for nobody: no record when nothing is remembered, no event when nobody listens, no history unless it is kept.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from flashq.engine.queue import Options
-from flashq.engine.records import Pushed, Record
-from flashq.model import Event
+from flashq.engine.records import MAX_SPAN, SERVER, Actor, Happened, Operated, Pushed, Record
+from flashq.model import Event, Instant
 
 
 class Effects(NamedTuple):
@@ -26,7 +26,20 @@ class Effects(NamedTuple):
 class Outbox:
     """Collects the effects of a turn."""
 
-    __slots__ = ("_options", "_run", "_watching", "also", "deliveries", "events", "recording", "records", "watched")
+    __slots__ = (
+        "_happened",
+        "_options",
+        "_run",
+        "_watching",
+        "also",
+        "auditing",
+        "by",
+        "deliveries",
+        "events",
+        "recording",
+        "records",
+        "watched",
+    )
 
     def __init__(self, *, recording: bool) -> None:
         self.recording = recording
@@ -35,11 +48,16 @@ class Outbox:
         """Whether anybody listens to events; see `watch`."""
         self.also: Callable[[Event], None] | None = None
         """Who is shown each event as it happens, so that what comes of it is remembered together with its cause."""
+        self.auditing = False
+        """Whether the history of jobs is kept, and what operators do."""
+        self.by = SERVER
+        """On whose behalf things happen now. Set around each command while `auditing`."""
         self.records: list[Record] = []
         self.deliveries: list[tuple[Hashable, Any]] = []
         self.events: list[Event] = []
         self._run: Pushed | None = None  # the newest record, when it may still grow
         self._options: Options | None = None
+        self._happened: Happened | None = None  # likewise
         self._watching: set[str] = set()
 
     def watch(self, who: str, watching: bool) -> None:
@@ -55,6 +73,47 @@ class Outbox:
         if self.recording:
             self.records.append(record)
             self._run = None
+
+    def happened(
+        self,
+        event: str,
+        queue: str,
+        ids: Sequence[int],
+        now: Instant,
+        *,
+        attempt: int = 0,
+        worker: str | None = None,
+        detail: str | None = None,
+        by: Actor | None = None,
+    ) -> None:
+        """Remember this in the history of these jobs. Callers ask `auditing` first.
+
+        What happens to several jobs one by one, and is otherwise the same, becomes one record.
+
+        Args:
+            event: pushed, delayed, waiting-children, ready, active, completed, failed, timeout, retrying, released,
+                dead, retried, cancelled, expired or purged.
+            queue: of the jobs.
+            ids: the jobs.
+            now: the moment.
+            attempt: number of the attempt that it is about, 0: none.
+            worker: who holds or held it.
+            detail: more about it.
+            by: on whose behalf, if not of whose command is being carried out.
+        """
+        runs = runs_of(ids)
+        new = Happened(now.wall, event, queue, runs, by or self.by, attempt, worker, detail)
+        last = self._happened
+        if last is not None and _alike(last, new):
+            _join(last.runs, runs)
+            return
+        self._happened = new
+        self.records.append(new)
+
+    def operated(self, action: str, now: Instant, target: str | None = None, detail: str | None = None) -> None:
+        """Remember what an operator did; the arguments are those of `Operated`. Callers ask `auditing` first."""
+        self._happened = None
+        self.records.append(Operated(now.wall, action, self.by, target, detail))
 
     def pushed(self, options: Options, first: int, payloads: list[bytes], created: int) -> None:
         """Remember plain jobs that are ready. Single pushes that follow each other become one record."""
@@ -108,7 +167,7 @@ class Outbox:
         records = self.records
         if records:
             self.records = []
-            self._run = None
+            self._run = self._happened = None
         return records
 
     def take_deliveries(self) -> list[tuple[Hashable, Any]]:
@@ -124,3 +183,35 @@ class Outbox:
     def take(self) -> Effects:
         """All effects since the last call."""
         return Effects(self.take_records(), self.take_deliveries(), self.take_events())
+
+
+def runs_of(ids: Sequence[int]) -> list[int]:
+    """Ids as runs of consecutive ones: first, how many, first, how many ... Their order is lost."""
+    first, count = ids[0], len(ids)
+    if count == 1 or (count <= MAX_SPAN and list(ids) == list(range(first, first + count))):
+        return [first, count]
+    runs: list[int] = []
+    for id in sorted(ids):
+        _join(runs, [id, 1])
+    return runs
+
+
+def _join(runs: list[int], more: list[int]) -> None:
+    """Put runs behind others; the first of them goes into the last of the others if it continues it."""
+    if runs and runs[-2] + runs[-1] == more[0] and runs[-1] + more[1] <= MAX_SPAN:
+        runs[-1] += more[1]
+        runs += more[2:]
+    else:
+        runs += more
+
+
+def _alike(last: Happened, new: Happened) -> bool:
+    return (
+        last.event == new.event
+        and last.queue == new.queue
+        and last.at == new.at
+        and last.attempt == new.attempt
+        and last.worker == new.worker
+        and last.detail == new.detail
+        and last.by == new.by
+    )

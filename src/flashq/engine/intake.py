@@ -18,7 +18,18 @@ from flashq.engine.queue import Options, Queue, Queues
 from flashq.engine.records import Added, Changed, JobRow
 from flashq.engine.settings import Settings
 from flashq.errors import BadRequest, Duplicate, LimitReached, Overloaded, TooLarge
-from flashq.model import COMPLETED, DELAYED, FAILED, UNKNOWN, WAITING, WAITING_CHILDREN, FlowJob, Instant, JobSpec
+from flashq.model import (
+    COMPLETED,
+    DELAYED,
+    FAILED,
+    STATE_NAMES,
+    UNKNOWN,
+    WAITING,
+    WAITING_CHILDREN,
+    FlowJob,
+    Instant,
+    JobSpec,
+)
 from flashq.protocol.limits import MAX_DEPENDS_ON, MAX_FAN_OUT, MAX_FLOW_EDGES, MAX_INPUT_BYTES
 
 FRESH, DUPLICATE, REPLAYED = range(3)
@@ -180,6 +191,8 @@ class Intake:
             extra.run_at = now.wall
             queue = self.make_ready(id, WAITING_CHILDREN)
         self.record_change(id)
+        if self._outbox.auditing:
+            self._note_state(id, self._jobs.state(id), now)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
 
@@ -217,6 +230,8 @@ class Intake:
         queue.ready.put(options.priority, id)
         if self._outbox.recording:
             self._outbox.pushed(options, id, [data], now.wall)
+        if self._outbox.auditing:
+            self._outbox.happened("pushed", queue.name, [id], now)
         queue.counts[WAITING] += 1
         self._queues.counts[WAITING] += 1
         queue.pushed += 1
@@ -226,6 +241,8 @@ class Intake:
         first = self._jobs.add_run(options, payloads, now.wall, WAITING)
         queue.ready.put_run(options.priority, first, first + len(payloads))
         self._outbox.pushed(options, first, payloads, now.wall)
+        if self._outbox.auditing:
+            self._outbox.happened("pushed", queue.name, range(first, first + len(payloads)), now)
         self._queues.move(queue, UNKNOWN, WAITING, len(payloads))
         queue.pushed += len(payloads)
         return first
@@ -288,7 +305,21 @@ class Intake:
         if options.ttl and state != FAILED:
             self._clocks.expiries.at(now.wall + options.ttl, id)
         self._outbox.record(Added(job_row(jobs, id)))
+        if self._outbox.auditing:
+            self._outbox.happened("pushed", queue.name, [id], now)
+            if state != WAITING:
+                self._note_state(id, state, now)
         return id, FRESH
+
+    def _note_state(self, id: int, state: int, now: Instant) -> None:
+        """Write into the history of a job which state it has come to by itself."""
+        queue, extra = self._jobs.options(id).queue.name, self._jobs.extras[id]
+        if state == DELAYED:
+            self._outbox.happened("delayed", queue, [id], now, detail=until(extra.run_at))
+        elif state == FAILED:
+            self._outbox.happened("dead", queue, [id], now, detail=extra.message)
+        else:
+            self._outbox.happened("ready" if state == WAITING else STATE_NAMES[state], queue, [id], now)
 
     def _collect_known(self, extra: Extra) -> None:
         """A job begins to collect: it takes what its parents that have completed already returned."""
@@ -412,6 +443,11 @@ def job_row(jobs: Jobs, id: int) -> JobRow:
         e.progress, e.message, e.fence_epoch, e.fence_serial, e.returns, collect=e.inputs is not None,
         excess=e.input_bytes if e.overfull else 0, inputs=list(e.inputs.items()) if e.inputs else None,
     )  # fmt: skip
+
+
+def until(wall: int) -> str:
+    """What the history of a job says of how long it waits; ``wall``: ms."""
+    return f"until {wall}"
 
 
 def too_much(extra: Extra) -> str:

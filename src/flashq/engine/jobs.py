@@ -258,6 +258,16 @@ class Jobs:
         """Whether any of these jobs has an extra."""
         return bool(self.extras) and not self.extras.keys().isdisjoint(ids)
 
+    def by_attempts(self, ids: Sequence[int]) -> dict[int, Sequence[int]]:
+        """Jobs by how many of their attempts have failed."""
+        if not self.have_extras(ids):
+            return {0: ids}
+        groups: dict[int, list[int]] = {}
+        for id in ids:
+            extra = self.extras.get(id)
+            groups.setdefault(extra.attempts if extra else 0, []).append(id)
+        return {**groups}
+
     def forget(self, ids: list[int]) -> None:
         """Free the slots of jobs that are over."""
         run = self.run(ids)

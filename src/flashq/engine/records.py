@@ -21,6 +21,33 @@ KEEP_DROPPED: Final = 50_000
 many as completed jobs, since both are asked about equally late. The engine and storage forget by this one number."""
 
 
+class Actor(Struct, array_like=True, frozen=True, gc=False):
+    """Who did something.
+
+    Attributes:
+        name: of the identity that the client showed a token for; ``anonymous`` without one, ``server`` for what the
+            server did by itself.
+        peer: the address from which it came, or None.
+        door: through which it came, or None.
+    """
+
+    name: str
+    peer: str | None = None
+    door: str | None = None
+
+
+SERVER: Final = Actor("server")
+"""The clock, a lost connection, a start: nobody asked for it."""
+
+STARTED: Final = "START"
+"""The action of an `Operated` that stands at the beginning of each start of the server."""
+
+
+MAX_SPAN: Final = 10_000
+"""Jobs that one run of a `Happened` may cover: a batch. So whoever looks for the history of a job knows how far before
+its id a run may begin that covers it."""
+
+
 class JobRow(Struct, array_like=True, gc=False):
     """One job, whole. Times are ms since the Unix epoch, durations ms; 0 = never or none.
 
@@ -269,6 +296,50 @@ class CallsOver(Struct, array_like=True, tag=15, gc=False):
     numbers: list[int]
 
 
+class Happened(Struct, array_like=True, tag=20, gc=False):
+    """Something that happened to jobs of one queue, for their history; changes no row of theirs.
+
+    One for a whole batch: what its jobs share stands here once.
+
+    Attributes:
+        at: wall ms.
+        event: what, as a word of `flashq.engine.effects.Outbox.happened`.
+        queue: of the jobs.
+        runs: their ids: first, how many, first, how many ...
+        by: who caused it.
+        attempt: number of the attempt that it is about, from 1; 0: about none.
+        worker: who holds or held that attempt, if it named itself.
+        detail: an error, or until when (wall ms) the job waits, or None.
+    """
+
+    at: int
+    event: str
+    queue: str
+    runs: Ids
+    by: Actor
+    attempt: int = 0
+    worker: str | None = None
+    detail: str | None = None
+
+
+class Operated(Struct, array_like=True, tag=21, gc=False):
+    """Something that an operator did, or the server by itself.
+
+    Attributes:
+        at: wall ms.
+        action: the command's name, or `STARTED`.
+        by: who did it.
+        target: the queue, the schedule or whatever else it was done to, or None.
+        detail: what else was asked for, as JSON without secrets and payloads, or None.
+    """
+
+    at: int
+    action: str
+    by: Actor
+    target: str | None = None
+    detail: str | None = None
+
+
 Record = (
     Pushed
     | Added
@@ -285,6 +356,8 @@ Record = (
     | WebhookDeleted
     | CallsOwed
     | CallsOver
+    | Happened
+    | Operated
 )
 
 

@@ -18,7 +18,7 @@ from flashq.engine.dispatch import Dispatch
 from flashq.engine.effects import Outbox
 from flashq.engine.finished import Finished
 from flashq.engine.histogram import Histogram
-from flashq.engine.intake import Intake, too_much
+from flashq.engine.intake import Intake, too_much, until
 from flashq.engine.jobs import CHUNK_BITS, MASK, Chunk, Jobs, Run
 from flashq.engine.leases import Lease, parse_token
 from flashq.engine.queue import Queue, Queues
@@ -179,6 +179,8 @@ class Settle:
             self.hand_back([id], chunk.lease[slot].token, now)
         elif not self._drop_outlived(id, now):
             queue = chunk.options[slot].queue
+            if self._outbox.auditing:
+                self._note_attempt("released", id, chunk, slot, now, until(now.wall + delay))
             self._end_lease_of(id, chunk, slot)
             self._put_off(id, chunk, slot, now.wall + delay)
             self._intake.record_change(id)
@@ -242,6 +244,8 @@ class Settle:
             if extra.returns > self._max_returns:
                 self._end_attempt(id, chunk, slot, "Handed back too often", now)
                 continue
+            if self._outbox.auditing:
+                self._note_attempt("released", id, chunk, slot, now, None)
             self._end_lease_of(id, chunk, slot)
             chunk.state[slot] = WAITING
             self._queues.move(options.queue, ACTIVE, WAITING)
@@ -296,6 +300,8 @@ class Settle:
         if self._outbox.watched and reason != "purged":
             for id in ids:
                 self._outbox.event(reason, queue.name, id, now.wall)
+        if self._outbox.auditing:
+            self._outbox.happened(reason, queue.name, ids, now)
         if self._watchers.by_job:
             self._watchers.dropped(ids, reason)
         for id in ids:
@@ -320,6 +326,8 @@ class Settle:
         self._intake.record_change(id)
         if self._outbox.watched:
             self._outbox.event("failed", queue.name, id, now.wall, error=error)
+        if self._outbox.auditing:
+            self._outbox.happened("dead", queue.name, [id], now, detail=error)
         if self._watchers.by_job:
             self._watchers.buried(id, error)
 
@@ -379,6 +387,7 @@ class Settle:
                 pushed_at += chunk.created[slot]
         if self._jobs.have_extras(ids):
             self._let_go(queue, ids, sizes)
+        attempts = self._jobs.by_attempts(ids) if self._outbox.auditing else {}  # some may be forgotten at once
         finished = self._finished
         first = finished.add(ids, sizes)
         kept: list[tuple[int, bytes]] = []
@@ -417,6 +426,8 @@ class Settle:
         if self._outbox.watched:
             for id in ids:
                 self._outbox.event("completed", queue.name, id, now.wall, data=results.get(id))
+        if self._outbox.auditing:
+            self._note_completed(queue, lease, attempts, now)
         if self._watchers.by_job:
             self._watchers.completed(ids, results)
         if self._graph:
@@ -430,6 +441,20 @@ class Settle:
                         self._intake.parents_done(child, now)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
+
+    def _note_completed(self, queue: Queue, lease: Lease, attempts: dict[int, Sequence[int]], now: Instant) -> None:
+        worker = None if lease.worker is None else lease.worker.name
+        for failed, ids in attempts.items():
+            self._outbox.happened("completed", queue.name, ids, now, attempt=failed + 1, worker=worker)
+
+    def _note_attempt(self, event: str, id: int, chunk: Chunk, slot: int, now: Instant, detail: str | None) -> None:
+        """Write into the history of a job what happens to the attempt that is under its lease."""
+        holder, extra = chunk.lease[slot].worker, self._jobs.extras.get(id)
+        attempt = 1 + (extra.attempts if extra else 0)
+        worker = None if holder is None else holder.name
+        self._outbox.happened(
+            event, chunk.options[slot].queue.name, [id], now, attempt=attempt, worker=worker, detail=detail
+        )
 
     def _let_go(self, queue: Queue, ids: list[int], sizes: list[int]) -> None:
         """Jobs completed: they free what only a live job holds; ``sizes`` become those of what is remembered."""
@@ -476,6 +501,8 @@ class Settle:
         if worker is not None:
             worker.processed += 1
             worker.failed += 1
+        if self._outbox.auditing:
+            self._note_attempt("timeout" if timed_out else "failed", id, chunk, slot, now, _cut(error))
         self._end_lease_of(id, chunk, slot)
         extra = self._jobs.extras[id]
         extra.attempts += 1
@@ -495,6 +522,8 @@ class Settle:
             self._intake.record_change(id)
             if self._outbox.watched:
                 self._outbox.event("retrying", queue.name, id, now.wall, error=extra.message)
+            if self._outbox.auditing:
+                self._outbox.happened("retrying", queue.name, [id], now, detail=until(extra.run_at) if wait else None)
         if queue.waiters.line:
             self._dispatch.feed(queue, now)
 
@@ -555,6 +584,8 @@ class Settle:
         lease.ids, lease.open = [id], 1
         chunk.lease[slot] = lease
         chunk.state[slot] = ACTIVE
+        if self._outbox.auditing:
+            self._note_attempt("active", id, chunk, slot, now, "went on after a restart")
         return lease
 
     def _detach(self, id: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from msgspec import Struct
 
 from flashq.engine.leases import Worker
+from flashq.engine.records import SERVER, Actor
 
 
 class Call(Struct, eq=False, kw_only=True):
@@ -33,11 +34,13 @@ class Waiter(Call, eq=False):
         queues: the names of the queues it waits on.
         count: how many jobs it takes at the most.
         worker: who will hold the jobs, if the client named itself.
+        by: on whose behalf it waits.
     """
 
     queues: tuple[str, ...]
     count: int
     worker: Worker | None
+    by: Actor = SERVER
 
 
 class Waiters:

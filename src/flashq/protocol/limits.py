@@ -109,3 +109,10 @@ may be. One tells what its job was pushed with, or returned."""
 
 MAX_FAN_OUT: Final = 10_000
 """Children that wait for one job: all of them move when it ends."""
+
+MAX_HISTORY: Final = 1_000
+"""Entries of one job's history, and of operators' actions, in one answer: a few hundred kilobytes. The
+newest are told."""
+
+MAX_READINGS: Final = 1_000
+"""Questions to storage that wait for their answers: each may keep its thread busy for milliseconds between commits."""

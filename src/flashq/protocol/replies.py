@@ -6,7 +6,17 @@ written, so that a reader finds every member it was promised.
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueView, WebhookView, WorkerView
+from flashq.model import (
+    CronView,
+    EndedAttempt,
+    HistoryEntry,
+    JobView,
+    Metrics,
+    Operation,
+    QueueView,
+    WebhookView,
+    WorkerView,
+)
 from flashq.reasons import Explanation
 
 
@@ -229,3 +239,18 @@ class NodesReply(Reply, kw_only=True, gc=False):
     """NODES."""
 
     nodes: list[NodeView]
+
+
+class History(Reply, kw_only=True, gc=False):
+    """HISTORY, oldest first; ``truncated``: older entries were left out."""
+
+    id: int
+    history: list[HistoryEntry]
+    truncated: bool
+
+
+class AuditLog(Reply, kw_only=True, gc=False):
+    """AUDITLOG, newest first; ``cursor``: where the next page begins, null after the last."""
+
+    audit: list[Operation]
+    cursor: int | None

@@ -9,7 +9,16 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Raw, Struct, field
 
 from flashq.model import U32, Duration, FlowJob, JobId, JobSpec, Key, Priority
-from flashq.protocol.limits import MAX_HOLDS, MAX_KEY_CHARS, MAX_PULL_QUEUES, MAX_TAGS, MAX_URL_CHARS, MAX_WORKER_QUEUES
+from flashq.protocol.limits import (
+    MAX_HISTORY,
+    MAX_HOLDS,
+    MAX_ID,
+    MAX_KEY_CHARS,
+    MAX_PULL_QUEUES,
+    MAX_TAGS,
+    MAX_URL_CHARS,
+    MAX_WORKER_QUEUES,
+)
 
 ListedState = Literal["waiting", "delayed", "active", "completed", "failed", "waiting-children"]
 """A state in which there may be jobs."""
@@ -386,6 +395,20 @@ class Restart(Request, tag="RESTART", kw_only=True, gc=False):
     """Stop as SHUTDOWN does, and exit with 100: whoever watches over the process starts it again."""
 
 
+class History(Request, tag="HISTORY", kw_only=True, gc=False):
+    """What happened to a job."""
+
+    id: JobId
+
+
+class AuditLog(Request, tag="AUDITLOG", kw_only=True, gc=False):
+    """What operators did, newest first: ``limit`` actions, none from before ``since`` (wall ms), from ``cursor`` on."""
+
+    since: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 100
+    cursor: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
+
+
 AnyRequest = (
     Push
     | PushBatch
@@ -438,6 +461,8 @@ AnyRequest = (
     | Nodes
     | Shutdown
     | Restart
+    | History
+    | AuditLog
 )
 
 REQUEST_TYPES: Final[tuple[type[Any], ...]] = AnyRequest.__args__

@@ -28,8 +28,10 @@ from flashq.commands.table import ALLOWED
 from flashq.config import Config
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
+from flashq.engine.records import STARTED
 from flashq.engine.restore import restore
 from flashq.engine.settings import Settings
+from flashq.engine.trail import Ring
 from flashq.errors import StorageError
 from flashq.model import Instant
 from flashq.observe.streams import Streams
@@ -37,6 +39,7 @@ from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.security.tokenfile import load
 from flashq.server import clock
+from flashq.server.archive import Archive, Reader, RingReader
 from flashq.server.gauges import About, Gauges
 from flashq.server.reload import Reloads
 from flashq.server.runtime import EXIT_STORAGE, Runtime
@@ -45,6 +48,7 @@ from flashq.server.web import Web
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import storage_for
+from flashq.storage.upkeep import Retention
 from flashq.storage.writer import Writer
 from flashq.transports.calls import Calls
 from flashq.transports.http.app import build
@@ -68,6 +72,7 @@ FAILED_DRAIN_SECONDS: Final = 0.5
 DELIVERY_SECONDS: Final = 2
 """How long a stop waits for calls of webhooks that are under way. What is cut off stays owed, so a receiver that hangs
 need not hold up a restart."""
+DAY_MS: Final = 24 * 3600 * 1000
 
 FAREWELL_SECONDS: Final = 0.5
 QUIET_TURNS: Final = 3
@@ -121,7 +126,12 @@ class Server:
         gc.set_threshold(*GC_THRESHOLDS)
         now = clock.now()
         self._storage = storage_for(
-            self.config.storage_url, durability=self.config.durability, steady_ms=lambda: clock.now().steady
+            self.config.storage_url,
+            durability=self.config.durability,
+            steady_ms=lambda: clock.now().steady,
+            retention=Retention(
+                self.config.audit_keep_days * DAY_MS, self.config.audit_max_rows, lambda: clock.now().wall
+            ),
         )
         journal = None
         try:
@@ -141,6 +151,8 @@ class Server:
                     lambda error: _call(loop, runtime.commit_failed, error),
                     clock.steady_us,
                 )
+            if self.config.audit:
+                self._keep_history(loop, now)
             self._deliveries = Deliveries(engine.webhooks, self._runtime, self._open_post, loop)
             self._runtime.owed = self._deliveries.owed
             self._deliveries.start()  # before the first tick: all that is owed by now is durable
@@ -223,6 +235,17 @@ class Server:
             connection.leave_if_revoked()
         if self._calls is not None:
             self._calls.let_go_revoked()
+
+    def _keep_history(self, loop: asyncio.AbstractEventLoop, now: Instant) -> None:
+        """Note what happens from now on, and answer questions about it."""
+        runtime, outbox = self._runtime, self._runtime.engine.outbox
+        reader: Reader | None = self._writer
+        if reader is None:
+            runtime.ring = Ring()
+            reader = RingReader(runtime.ring, loop)
+        self._context.archive = Archive(runtime, loop, reader)
+        outbox.auditing = True
+        outbox.operated(STARTED, now)
 
     async def _open_doors(self) -> None:
         loop = asyncio.get_running_loop()

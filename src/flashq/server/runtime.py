@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from flashq.engine.engine import Engine
+from flashq.engine.trail import Ring
 from flashq.errors import StorageError
 from flashq.model import Event, Instant
 from flashq.observe.events import Hub
@@ -48,6 +49,7 @@ class Runtime:
     Attributes:
         engine: the queue.
         hub: who listens.
+        ring: where a server without storage keeps the history of jobs; None: nowhere.
         held_back: doors must not read; see `MAX_UNSYNCED_BYTES`.
         owed: told after events of the group on which calls of webhooks that they led to depend.
     """
@@ -72,6 +74,7 @@ class Runtime:
         self.engine = engine
         self.hub = Hub(self._watch, engine.epoch)
         self.clock = clock
+        self.ring: Ring | None = None
         self.held_back = False
         self.owed: Callable[[int], None] = _to_nobody
         self._alarm = engine.clocks.alarm
@@ -114,6 +117,8 @@ class Runtime:
         """Append the turn's records to the journal. Returns the group on which an answer made now depends."""
         journal = self._journal
         if journal is None:
+            if self.ring is not None:
+                self.ring.append(self.engine.outbox.take_records())
             return 0
         records = self.engine.outbox.take_records()
         if records:

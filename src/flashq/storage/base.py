@@ -1,22 +1,26 @@
 """The seam between the queue and whatever remembers it.
 
-The engine runs in memory, storage only remembers; so the seam is narrow: open, load, commit, close, and `tidy`
-for upkeep in idle moments. Every backend passes the same conformance suite (`tests/conformance`).
+The engine runs in memory, storage only remembers; so the seam is narrow: open, load, commit, close, `tidy`
+for upkeep in idle moments, and `read` for what only storage knows: the past. Every backend passes the same
+conformance suite (`tests/conformance`).
 
 A *group* is the records of one commit, encoded by `flashq.storage.records` into one blob. Groups are numbered
 1, 2, 3 ... without gaps. A group is applied wholly or not at all.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from flashq.engine.records import Snapshot
+from flashq.engine.trail import Question
 
 
 class Storage(Protocol):
     """Where groups of records are kept.
 
     `open` and `load` come first, in this order, once each, and the jobs of the snapshot are read to their end before
-    anything else. From then on only the writer thread calls `commit` and `tidy`; `close` comes after it has ended.
+    anything else. From then on only the writer thread calls `commit`, `tidy` and `read`; `close` comes after it
+    has ended.
     """
 
     def open(self) -> int:
@@ -57,6 +61,22 @@ class Storage(Protocol):
 
         Returns:
             Whether there is more to do now.
+
+        Raises:
+            StorageError: as for `commit`.
+        """
+        ...
+
+    def read(self, question: Question) -> Iterator[None]:
+        """Feed a question about the past with all that is remembered of it, in short slices.
+
+        Neither `tidy` nor another reading may come between two slices; commits may, and are not seen.
+
+        Args:
+            question: fed in the order in which things happened.
+
+        Yields:
+            After each slice but the last.
 
         Raises:
             StorageError: as for `commit`.

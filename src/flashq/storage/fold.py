@@ -38,8 +38,10 @@ from flashq.engine.records import (
     CronRow,
     CronSet,
     Dropped,
+    Happened,
     Ids,
     JobRow,
+    Operated,
     Overfilled,
     Progressed,
     Pushed,
@@ -90,6 +92,7 @@ class Fold:
         webhooks: by id, the webhook as it now is, None = deleted.
         calls: by number, those that were made in the window and are still owed.
         calls_over: numbers of those that are owed no more, wherever they were made.
+        audit: the records of the trail in their order. They change no row and are kept as they are.
     """
 
     def __init__(self, next_id: int = 1) -> None:
@@ -107,6 +110,7 @@ class Fold:
         self.webhooks: dict[str, WebhookRow | None] = {}
         self.calls: dict[int, CallRow] = {}
         self.calls_over: list[int] = []
+        self.audit: list[Happened | Operated] = []
         self._births: list[tuple[int, Pushed | JobRow]] = []
         self._changes: dict[int, Changed] = {}
         self._progress: dict[int, Progressed] = {}
@@ -132,6 +136,8 @@ class Fold:
             WebhookDeleted: self._delete_webhook,
             CallsOwed: self._owe,
             CallsOver: self._end_calls,
+            Happened: self.audit.append,
+            Operated: self.audit.append,
         }
 
     def feed(self, records: Sequence[Record]) -> None:

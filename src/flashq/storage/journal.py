@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from flashq.engine.records import Added, CallsOwed, Collected, Completed, CronSet, Pushed, Record
+from flashq.engine.records import Added, CallsOwed, Collected, Completed, CronSet, Happened, Pushed, Record
 from flashq.storage.records import encode, weight
 
 GROUP_CHANGES: Final = 10_000
@@ -127,4 +127,6 @@ def payload_bytes(record: Record) -> int:
         return _RECORD_BYTES + 5 * len(record.children) + len(record.result)
     if isinstance(record, CallsOwed):
         return _RECORD_BYTES + 20 * len(record.webhooks) + len(record.body)
+    if isinstance(record, Happened):
+        return _RECORD_BYTES + 5 * len(record.runs) + len(record.detail or "")
     return _RECORD_BYTES

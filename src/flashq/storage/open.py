@@ -6,12 +6,15 @@ from typing import Final
 
 from flashq.storage.base import Storage
 from flashq.storage.sqlite import Durability, SqliteStorage
+from flashq.storage.upkeep import Retention
 
 _SQLITE: Final = "sqlite:///"
 _MEMORY: Final = "memory://"
 
 
-def storage_for(url: str, *, durability: Durability, steady_ms: Callable[[], int]) -> Storage | None:
+def storage_for(
+    url: str, *, durability: Durability, steady_ms: Callable[[], int], retention: Retention | None = None
+) -> Storage | None:
     """The backend that a database URL names; not opened yet.
 
     Args:
@@ -19,6 +22,7 @@ def storage_for(url: str, *, durability: Durability, steady_ms: Callable[[], int
             folder, or ``memory://``.
         durability: what a commit promises, for backends that have a choice.
         steady_ms: milliseconds of a clock that never jumps.
+        retention: how much of the trail is kept; None: all of it.
 
     Returns:
         The backend, or None for a server that remembers nothing.
@@ -29,7 +33,8 @@ def storage_for(url: str, *, durability: Durability, steady_ms: Callable[[], int
     if url == _MEMORY:
         return None
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        return SqliteStorage(Path(url.removeprefix(_SQLITE)), steady_ms=steady_ms, durability=durability)
+        path = Path(url.removeprefix(_SQLITE))
+        return SqliteStorage(path, steady_ms=steady_ms, durability=durability, retention=retention)
     scheme, _, rest = url.partition("://")
     what = f"{scheme}://..." if rest else "this"
     raise ValueError(f"unknown storage: DATABASE_URL may be {_SQLITE}PATH or {_MEMORY}, not {what}")

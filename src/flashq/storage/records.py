@@ -19,7 +19,7 @@ from zlib import crc32
 
 import msgspec
 
-from flashq.engine.records import CallsOver, CallsOwed, Collected, Completed, Dropped, Pushed, Record
+from flashq.engine.records import CallsOver, CallsOwed, Collected, Completed, Dropped, Happened, Pushed, Record
 from flashq.errors import StorageError
 
 VERSION: Final = 1
@@ -90,6 +90,8 @@ def weight(record: Record) -> int:
         return len(record.webhooks)
     if isinstance(record, CallsOver):
         return len(record.numbers)
+    if isinstance(record, Happened):
+        return len(record.runs) // 2  # so many rows
     return 1
 
 

@@ -22,6 +22,7 @@ from typing import Literal
 import apsw
 
 from flashq.engine.records import JobRow, Pushed, Snapshot
+from flashq.engine.trail import Question
 from flashq.errors import StorageError
 from flashq.storage import database
 from flashq.storage.files import FolderLock, make_folder, sync_folder
@@ -29,7 +30,7 @@ from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.schema import migrate, steps
 from flashq.storage.tables import Tables
-from flashq.storage.upkeep import Upkeep
+from flashq.storage.upkeep import Retention, Upkeep
 
 Durability = Literal["full", "relaxed"]
 
@@ -43,14 +44,23 @@ class SqliteStorage:
     _tail: Fold
     """What was found in the journal; until it is loaded."""
 
-    def __init__(self, path: Path, *, steady_ms: Callable[[], int], durability: Durability = "full") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        steady_ms: Callable[[], int],
+        durability: Durability = "full",
+        retention: Retention | None = None,
+    ) -> None:
         """Name the file; nothing is touched before `open`.
 
         Args:
             path: the database. Its folder is made if it is missing.
             steady_ms: milliseconds of a clock that never jumps.
             durability: what a commit promises: ``full`` = on the disk, ``relaxed`` = handed to the system.
+            retention: how much of the trail is kept; None: all of it.
         """
+        self._retention = retention
         self._path = path.absolute()
         self._steady_ms = steady_ms
         self._relaxed = durability == "relaxed"
@@ -93,6 +103,12 @@ class SqliteStorage:
             self._require_writable()
             return self._upkeep.tidy(idle=idle)
 
+    def read(self, question: Question) -> Iterator[None]:
+        """Feed a question about the past. See `flashq.storage.base.Storage`."""
+        with self._plainly():
+            self._require_writable()
+            yield from self._upkeep.read(question)
+
     def close(self) -> None:
         """Leave a database that is complete in its one file. See `flashq.storage.base.Storage`."""
         try:
@@ -118,7 +134,15 @@ class SqliteStorage:
         database.check_pages(connection, path)
         migrate(connection, steps("sqlite"))
         tables = Tables(connection)
-        upkeep = Upkeep(path, connection, tables, high_water, steady_ms=self._steady_ms, relaxed=self._relaxed)
+        upkeep = Upkeep(
+            path,
+            connection,
+            tables,
+            high_water,
+            steady_ms=self._steady_ms,
+            relaxed=self._relaxed,
+            retention=self._retention,
+        )
         high_water.check(Mark(upkeep.newest, tables.meta.epoch), path)
         self._tail = upkeep.fold_tail()
         tables.start_epoch()  # the first change: whatever is wrong has been found by now

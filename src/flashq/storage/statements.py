@@ -23,6 +23,7 @@ class Meta(Struct):
     forget: int
     forget_results: int
     dropped: int
+    audited: int
 
 
 JOB: Final = tuple(name for name in JobRow.__struct_fields__ if name != "inputs")
@@ -33,6 +34,10 @@ PROGRESSED: Final = ("progress", "message")
 FINISHED: Final = ("state", "started_at", "done", "done_at", "token", "result")
 _SETTINGS: Final = ("paused", "rate_limit", "concurrency_limit")
 _COUNTERS: Final = ("pushed", "completed", "failed", "cancelled", "expired", "purged")
+AUDIT: Final = (
+    "number", "at", "event", "queue", "first", "last", "attempt", "worker", "by_name", "peer", "door", "detail"
+)  # fmt: skip
+OPERATION: Final = ("number", "at", "action", "target", "by_name", "peer", "door", "detail")
 _JSON: Final = ("data", "result")
 """Bytes in the program, text in the tables, where people read them."""
 
@@ -78,6 +83,14 @@ def _add_to_queues(rows: int) -> str:
     )
 
 
+def _insert(table: str, columns: Sequence[str], rows: int) -> str:
+    values = _values(rows, len(columns))
+    return (
+        f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) "
+        f"SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
+    )
+
+
 # By how many rows they take.
 BATCH_INSERTS: Final = {size: _insert_batch(size) for size in (20, 100, 1_000)}
 ROW_INSERTS: Final = {size: _insert_rows(size) for size in (10, 200)}
@@ -85,6 +98,8 @@ CHANGE_UPDATES: Final = {size: _update("jobs", "id", CHANGED, size) for size in 
 PROGRESS_UPDATES: Final = {size: _update("jobs", "id", PROGRESSED, size) for size in (10, 200)}
 FINISH_UPDATES: Final = {size: _update("jobs", "id", FINISHED, size) for size in (10, 200)}
 QUEUE_COUNTS: Final = {size: _add_to_queues(size) for size in (10, 200)}
+AUDIT_INSERTS: Final = {size: _insert("audit", AUDIT, size) for size in (10, 200)}
+OPERATION_INSERTS: Final = {size: _insert("operations", OPERATION, size) for size in (10, 200)}
 QUEUE_SETTINGS: Final = {size: _update("queues", "name", _SETTINGS, size) for size in (10, 200)}
 
 SELECT_META: Final = f"SELECT {', '.join(Meta.__struct_fields__)} FROM meta"
@@ -116,3 +131,23 @@ DELETE_CALLS: Final = "DELETE FROM webhook_calls WHERE number IN (SELECT value F
 # `done > 0` is what lets SQLite use the index of completed jobs.
 FORGET_SOME: Final = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE done > 0 AND done < ? LIMIT ?)"
 FORGET_RESULTS: Final = "UPDATE jobs SET result = NULL WHERE done > 0 AND done >= ? AND done < ? AND result IS NOT NULL"
+
+# A run that covers a job begins at its id, or up to a batch before it and is longer than one: an index for each.
+_FROM_AUDIT: Final = f"SELECT {', '.join(AUDIT)} FROM audit WHERE number <= ?2 AND "
+SELECT_HISTORY: Final = (
+    f"{_FROM_AUDIT} first = ?1 UNION ALL {_FROM_AUDIT} last > first AND first BETWEEN ?3 AND ?1 - 1 AND last >= ?1 "
+    "ORDER BY number DESC LIMIT ?4"
+)
+_FROM_OPERATIONS: Final = f"SELECT {', '.join(OPERATION)} FROM operations WHERE "
+SELECT_STARTS: Final = f"{_FROM_OPERATIONS} action = 'START' AND number > ? AND number <= ? ORDER BY number"
+SELECT_OPERATIONS: Final = f"{_FROM_OPERATIONS} number < ? AND at >= ? ORDER BY number DESC LIMIT ?"
+EXCESS_OPERATION: Final = "SELECT number FROM operations ORDER BY number DESC LIMIT 1 OFFSET ?"
+
+
+def _trim(table: str) -> str:
+    oldest = f"SELECT number, at FROM {table} ORDER BY number LIMIT ?"
+    return f"DELETE FROM {table} WHERE number IN (SELECT number FROM ({oldest}) WHERE number <= ? OR at < ?)"
+
+
+TRIM_AUDIT: Final = _trim("audit")
+TRIM_OPERATIONS: Final = _trim("operations")

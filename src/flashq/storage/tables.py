@@ -13,23 +13,43 @@ the same is compiled once.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from heapq import merge
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
 from msgspec import structs
 
-from flashq.engine.records import KEEP_DROPPED, CallRow, CronRow, JobRow, Pushed, QueueRow, Snapshot, WebhookRow
+from flashq.engine.records import (
+    KEEP_DROPPED,
+    MAX_SPAN,
+    Actor,
+    CallRow,
+    CronRow,
+    Happened,
+    JobRow,
+    Operated,
+    Pushed,
+    QueueRow,
+    Snapshot,
+    WebhookRow,
+)
+from flashq.engine.trail import Numbered, Operations, Question, numbered
 from flashq.errors import StorageError
 from flashq.model import WAITING
+from flashq.protocol.limits import MAX_HISTORY, MAX_ID
 from flashq.storage import statements as sql
 from flashq.storage.fold import Fold
 
 SLICE_ROWS: Final = 1_000
 SLICE_BYTES: Final = 1024 * 1024
 """Rows or payload after which a transaction of upkeep ends: one to three milliseconds for which a commit would wait."""
+
+MAX_OPERATIONS: Final = 100_000
+"""Actions of operators that are kept: people make them one by one, so this is years; a program that goes wild may not
+fill the disk with them."""
 
 _Row = Sequence[object]
 _Item = TypeVar("_Item")
@@ -73,6 +93,8 @@ class Tables:
         with self._transaction():
             self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
             self._db.execute("DELETE FROM inputs WHERE child >= ?", (self.meta.next_id,))
+            self._db.execute("DELETE FROM audit WHERE number > ?", (self.meta.audited,))
+            self._db.execute("DELETE FROM operations WHERE number > ?", (self.meta.audited,))
             self._db.execute("UPDATE meta SET epoch = epoch + 1")
         self.meta.epoch += 1
 
@@ -118,6 +140,42 @@ class Tables:
                     break
             yield
 
+    def trail(self, question: Question) -> Iterator[Numbered]:
+        """What the tables hold for a question, in its order; without what an unfinished window has left in them."""
+        if isinstance(question, Operations):
+            before = min(question.before or MAX_ID, self.meta.audited + 1)
+            rows = self._db.execute(sql.SELECT_OPERATIONS, (before, question.since, question.limit + 1)).fetchall()
+            return map(_operated_back, reversed(rows))
+        id, audited = question.id, self.meta.audited
+        found = self._db.execute(sql.SELECT_HISTORY, (id, audited, id - MAX_SPAN + 1, MAX_HISTORY + 1)).fetchall()
+        if not found:
+            return iter(())
+        starts = self._db.execute(sql.SELECT_STARTS, (found[-1][0], audited)).fetchall()
+        return merge(map(_happened_back, reversed(found)), map(_operated_back, starts), key=itemgetter(0))
+
+    def trim(self, since: int, max_rows: int) -> Iterator[None]:
+        """Let go of the oldest of the trail.
+
+        Args:
+            since: nothing older is kept (wall ms).
+            max_rows: of the jobs' entries, so many are kept.
+
+        Yields:
+            Before each transaction.
+        """
+        audited = self.meta.audited
+        for text, oldest in ((sql.TRIM_AUDIT, audited - max_rows), (sql.TRIM_OPERATIONS, self._oldest_operation())):
+            gone = SLICE_ROWS
+            while gone == SLICE_ROWS:
+                yield
+                with self._transaction():
+                    self._db.execute(text, (SLICE_ROWS, oldest, since))
+                    gone = self._db.changes()
+
+    def _oldest_operation(self) -> int:
+        """Up to which number there are more actions than are kept; 0: none."""
+        return int(self._db.execute(sql.EXCESS_OPERATION, (MAX_OPERATIONS,)).get or 0)
+
     def _work(self, fold: Fold) -> Iterator[int]:
         """Do everything of a window that may be done twice; yields after each statement how many rows it was."""
         for ids in _pieces(fold.ended(), _IDS_AT_ONCE):
@@ -133,6 +191,7 @@ class Tables:
             self._db.execute(sql.ADD_DROPPED, (number, _json(ids)))
             number += len(ids)
             yield len(ids)
+        yield from self._audit(fold)
         yield from self._calls(fold)
         yield from self._forget(fold)
 
@@ -147,6 +206,13 @@ class Tables:
         for call in fold.calls.values():
             self._db.execute(sql.ADD_CALL, structs.astuple(call))
             yield 1 + _in_rows(len(call.body))
+
+    def _audit(self, fold: Fold) -> Iterator[int]:
+        records, _ = numbered(fold.audit, self.meta.audited)
+        happened = [row for number, record in records if isinstance(record, Happened) for row in _rows(number, record)]
+        operated = [_operated(number, record) for number, record in records if isinstance(record, Operated)]
+        yield from self._many(sql.AUDIT_INSERTS, happened)
+        yield from self._many(sql.OPERATION_INSERTS, operated)
 
     def _collect(self, fold: Fold) -> Iterator[int]:
         """Inputs of older jobs: those that came, and those that nobody needs any more."""
@@ -224,6 +290,7 @@ class Tables:
             forget=max(self.meta.forget, fold.forget),
             forget_results=max(self.meta.forget_results, fold.forget_results),
             dropped=self.meta.dropped + len(fold.dropped),
+            audited=numbered(fold.audit, self.meta.audited)[1],
         )
         configured = [fold.queues[name] for name in fold.configured]
         settings = [(row.name, row.paused, row.rate_limit, row.concurrency_limit) for row in configured]
@@ -284,6 +351,32 @@ class Tables:
         self._db.execute("BEGIN IMMEDIATE")
         yield
         self._db.execute("COMMIT")
+
+
+def _rows(number: int, record: Happened) -> Iterator[_Row]:
+    """The rows of a record: one a run."""
+    by, runs = record.by, record.runs
+    for at in range(0, len(runs), 2):
+        yield (
+            number + at // 2, record.at, record.event, record.queue, runs[at], runs[at] + runs[at + 1] - 1,
+            record.attempt, record.worker, by.name, by.peer, by.door, record.detail,
+        )  # fmt: skip
+
+
+def _operated(number: int, record: Operated) -> _Row:
+    by = record.by
+    return number, record.at, record.action, record.target, by.name, by.peer, by.door, record.detail
+
+
+def _happened_back(row: tuple[Any, ...]) -> Numbered:
+    number, at, event, queue, first, last, attempt, worker, name, peer, door, detail = row
+    runs = [first, last - first + 1]
+    return number, Happened(at, event, queue, runs, Actor(name, peer, door), attempt, worker, detail)
+
+
+def _operated_back(row: tuple[Any, ...]) -> Numbered:
+    number, at, action, target, name, peer, door, detail = row
+    return number, Operated(at, action, Actor(name, peer, door), target, detail)
 
 
 _changed_members: Final = attrgetter("id", *sql.CHANGED)

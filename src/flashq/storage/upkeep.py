@@ -9,11 +9,12 @@ so that it does not grow without end, and so that people find their jobs in the 
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
 from flashq.engine.records import Completed, Record
+from flashq.engine.trail import Question, numbered
 from flashq.errors import StorageError
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
@@ -52,6 +53,20 @@ PAGE_BYTES: Final = 4096
 """Of the database; what a commit of a small group adds to the log."""
 
 
+class Retention(NamedTuple):
+    """How much of the trail is kept.
+
+    Attributes:
+        keep_ms: ms for which an entry is kept.
+        max_rows: entries of jobs that are kept at the most, the newest.
+        wall_ms: the wall clock.
+    """
+
+    keep_ms: int
+    max_rows: int
+    wall_ms: Callable[[], int]
+
+
 class Upkeep:
     """The upkeep of one open database.
 
@@ -68,6 +83,7 @@ class Upkeep:
         *,
         steady_ms: Callable[[], int],
         relaxed: bool,
+        retention: Retention | None = None,
     ) -> None:
         """Take over a database whose connection is at ``synchronous=FULL``.
 
@@ -78,7 +94,9 @@ class Upkeep:
             high_water: beside it.
             steady_ms: milliseconds of a clock that never jumps.
             relaxed: commits do not sync.
+            retention: how much of the trail is kept; None: all of it.
         """
+        self._retention = retention
         self._path = path
         self._connection = connection
         self._tables = tables
@@ -132,6 +150,20 @@ class Upkeep:
         if not moved:
             self._keep_bounds()
         return False
+
+    def read(self, question: Question) -> Iterator[None]:
+        """Feed a question: from the tables, then from the journal. See `flashq.storage.base.Storage`."""
+        meta, newest = self._tables.meta, self.newest
+        question.feed(self._tables.trail(question))
+        number, fed = meta.audited, FEED_CHANGES  # a slice of its own
+        for group in range(meta.folded + 1, newest + 1):
+            if fed >= FEED_CHANGES:
+                yield
+                fed = 0
+            blob = self._group(group)
+            records, number = numbered(self._decoded(group, blob), number)
+            question.feed(records)
+            fed += changes(blob)
 
     def finish(self) -> None:
         """Leave a database that is complete in its one file, the journal in it as it is.
@@ -211,6 +243,9 @@ class Upkeep:
         fold.settle(*self._forgotten_later(last))
         yield
         yield from self._tables.apply(fold, last)
+        if self._retention is not None:
+            keep_ms, max_rows, wall_ms = self._retention
+            yield from self._tables.trim(wall_ms() - keep_ms, max_rows)
         self._unfolded_changes -= count
         self._unfolded_bytes -= size
 

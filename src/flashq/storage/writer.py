@@ -6,13 +6,18 @@ connection to SQLite has one owner. The thread sleeps in its queue and is woken 
 Upkeep shares the thread, because it shares the connection. Between two commits storage is offered a slice and knows
 itself whether its bounds call for it; once nothing has been submitted for `QUIET_S` it may do all it has, slice by
 slice, with a look for a waiting group before each.
+
+So do questions about the past. They are answered one after the other, slice by slice, a commit coming first; upkeep
+has its turn between two of them, since it moves what they read.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final
+from typing import Final, NamedTuple
 
+from flashq.engine.trail import Question
 from flashq.storage.base import Storage
 
 QUIET_S: Final = 0.1
@@ -20,7 +25,15 @@ QUIET_S: Final = 0.1
 in which none waits; a slice started there would make the next one late, and what it folds would often be worth
 folding together with what comes after."""
 
-_Order = tuple[int, bytes] | None
+
+class _Reading(NamedTuple):
+    """A question, and what to call once it has been fed."""
+
+    question: Question
+    done: Callable[[], None]
+
+
+_Order = tuple[int, bytes] | _Reading | None
 
 
 class Writer:
@@ -47,6 +60,8 @@ class Writer:
         self._failed = failed
         self._clock_us = clock_us
         self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._readings: deque[_Reading] = deque()
+        self._slices: Iterator[None] | None = None  # of the first of them, once it has begun
         self._stopping = False
         self._thread = Thread(target=self._run, name="flashq-writer", daemon=True)
         self._thread.start()
@@ -60,8 +75,17 @@ class Writer:
         """
         self._orders.put((number, blob))
 
+    def read(self, question: Question, done: Callable[[], None]) -> None:
+        """Ask for a question to be fed with what is remembered, every group submitted before it included.
+
+        Args:
+            question: touched by the thread until it is fed.
+            done: called on the thread once that is so; never, if the thread ends before.
+        """
+        self._orders.put(_Reading(question, done))
+
     def stop(self) -> None:
-        """Commit what was submitted, do no more upkeep, and end the thread. Not to be called on the thread."""
+        """Commit what was submitted, do nothing else any more, and end the thread. Not to be called on the thread."""
         self._stopping = True
         self._orders.put(None)
         self._thread.join()
@@ -69,21 +93,41 @@ class Writer:
     def _run(self) -> None:
         try:
             while (order := self._next_order()) is not None:
+                if isinstance(order, _Reading):
+                    self._readings.append(order)
+                    continue
                 number, blob = order
                 began = self._clock_us()
                 self._storage.commit(number, blob)
                 self._done(number, self._clock_us() - began)
-                if not self._stopping:
+                if self._stopping:
+                    continue
+                if self._readings:
+                    self._read_on()
+                else:
                     self._storage.tidy(idle=False)
         except BaseException as error:  # whatever it was, nothing may be confirmed after it
             self._failed(error)
 
     def _next_order(self) -> _Order:
+        while self._readings and self._orders.empty() and not self._stopping:
+            self._read_on()
         try:
             return self._orders.get(timeout=QUIET_S)
         except Empty:
             self._tidy_while_quiet()
             return self._orders.get()
+
+    def _read_on(self) -> None:
+        """A slice of the first reading; when it has come to its end, what upkeep put off."""
+        reading = self._readings[0]
+        if self._slices is None:
+            self._slices = self._storage.read(reading.question)
+        if next(self._slices, self) is self:
+            self._slices = None
+            self._readings.popleft()
+            reading.done()
+            self._storage.tidy(idle=False)
 
     def _tidy_while_quiet(self) -> None:
         while self._orders.empty() and self._storage.tidy(idle=True):

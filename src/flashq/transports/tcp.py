@@ -5,7 +5,8 @@ may be answered out of order; only a call that waits ever is.
 
 Waiting: a call that finds nothing to answer is parked with the engine. While a pull without ``reqId`` is parked,
 further pulls without one stand behind it. Any other command without ``reqId`` ends that waiting at once with the
-answer of a wait that is over, so that a connection can never wait for itself.
+answer of a wait that is over, so that a connection can never wait for itself. What comes behind a call whose answer
+is on its way (`Parked.brief`) stays unread until it has come.
 
 Back-pressure: reading stops while the client does not read its answers, while too many answers wait for the disk,
 and while the disk is far behind; it goes on by itself.
@@ -67,6 +68,9 @@ AUTH_TRIES: Final = 3
 """What a connection gets before it has shown a valid token."""
 
 
+DOOR: Final = "lines"
+"""What the history of jobs calls this door."""
+
 _PULLS: Final = (Pull, PullBatch, PullAny)
 
 
@@ -116,7 +120,7 @@ class LineConnection(Protocol):
         self._turns = turns
         self._admit = admit
         self._left = left
-        self._session = Session(BEFORE_AUTH, self)
+        self._session = Session(BEFORE_AUTH, self, door=DOOR)
         anonymous = context.access.anonymous
         self._needs_auth = anonymous is None
         if anonymous is not None:
@@ -133,6 +137,7 @@ class LineConnection(Protocol):
         self._waiting: _Wait | None = None
         self._behind: deque[Pull | PullBatch | PullAny | bytes] = deque()
         self._waits: dict[_Wait, None] = {}
+        self._brief = 0  # how many of them are
         self._client_slow = False
         self._reading = True
         self._breathing = False
@@ -193,7 +198,7 @@ class LineConnection(Protocol):
     def eof_received(self) -> bool:
         """The client will send no more, but may still read: answer what it asked for, then close."""
         self._client_done = True
-        if not self._later or self._ending:
+        if self._ending or not (self._later or self._brief):
             self._finish()
         return self._half_closes
 
@@ -303,6 +308,9 @@ class LineConnection(Protocol):
         if wait is self._waiting:
             self._waiting = None
             self._serve_behind(now, may_wait=True)
+        if wait.parked.brief:
+            self._brief -= 1
+            self._turns.after_others(self)  # what came behind it
 
     def tell(self, run: list[Told]) -> None:
         """Events that this connection subscribed to."""
@@ -334,6 +342,10 @@ class LineConnection(Protocol):
             self._line(line, now)
             if self._ending:  # what stands behind the last straw is not carried out
                 return
+            if self._waiting is not None and self._waiting.parked.brief:
+                self._later = lines[place:]
+                self._watch_reading()
+                return
             if self._owed > WRITE_HIGH_BYTES:
                 self.send()
                 if self._client_slow or self._owed > WRITE_HIGH_BYTES:
@@ -343,12 +355,12 @@ class LineConnection(Protocol):
 
     def _go_on(self) -> None:
         """Something that stood in the way may be gone."""
-        if self._later and self._may_go_on() and not self._ending:
+        if (self._later or self._client_done) and self._may_go_on() and not self._ending:
             lines, self._later = self._later, []
             now = self._turns.clock()
             self._carry_out(lines, now)
             self._finish_turn(now)
-            if self._client_done and not self._later:
+            if self._client_done and not (self._later or self._brief):
                 self._finish()
         self._watch_reading()
 
@@ -434,6 +446,7 @@ class LineConnection(Protocol):
             raise Overloaded(f"Too many waiting calls on this connection (max {MAX_WAITS_PER_CONNECTION})")
         wait = _Wait(self, parked, req_id)
         parked.park(wait, now)
+        self._brief += parked.brief
         self._waits[wait] = None
         if req_id is None:
             self._waiting = wait
@@ -511,7 +524,11 @@ class LineConnection(Protocol):
 
     def _may_go_on(self) -> bool:
         return not (
-            self._client_slow or self._turns.held_back or len(self._held) >= MAX_HELD or self._owed > WRITE_HIGH_BYTES
+            self._client_slow
+            or self._turns.held_back
+            or len(self._held) >= MAX_HELD
+            or self._owed > WRITE_HIGH_BYTES
+            or (self._waiting is not None and self._waiting.parked.brief)
         )
 
     def _still_stuck(self) -> None:

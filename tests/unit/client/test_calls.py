@@ -118,6 +118,9 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
         calls.push_batch("q", [{"n": 1}, JobSpec(data=2, priority=3)]),
         {"cmd": "PUSHB", "queue": "q", "jobs": [{"data": {"n": 1}}, {"data": 2, "priority": 3}]},
     ),
+    (calls.history(3), {"cmd": "HISTORY", "id": 3}),
+    (calls.audit_log(limit=5), {"cmd": "AUDITLOG", "limit": 5}),
+    (calls.audit_log(1, 5, 7), {"cmd": "AUDITLOG", "since": 1, "limit": 5, "cursor": 7}),
     (calls.pull("q", 0), {"cmd": "PULL", "queue": "q", "timeout": 0}),
     (calls.pull_batch("q", 5, None), {"cmd": "PULLB", "queue": "q", "count": 5}),
     (calls.wait_job(7, None), {"cmd": "WAITJOB", "id": 7}),
@@ -226,6 +229,17 @@ def test_no_command_is_forgotten() -> None:
     """Every request of the protocol can be made by the client."""
     wire = {kind.__struct_config__.tag for kind in REQUEST_TYPES}
     assert {request["cmd"] for _, request in CASES} == wire
+
+
+def test_answers_about_the_past() -> None:
+    """A history is a list of entries; a page of actions knows where the next begins."""
+    entry = {"at": 5, "event": "pushed", "queue": "q", "attempt": 0, "worker": None, "detail": None}
+    who = {"by": "ada", "peer": None, "door": None}
+    (found,) = read(calls.history(3), id=3, history=[entry | who], truncated=False)
+    assert (found.event, found.by) == ("pushed", "ada")
+    action = {"number": 4, "at": 5, "action": "PAUSE", "target": "q", "detail": None} | who
+    page = read(calls.audit_log(), audit=[action], cursor=4)
+    assert ([action.action for action in page.actions], page.cursor) == (["PAUSE"], 4)
 
 
 def test_answers() -> None:

@@ -46,6 +46,7 @@ class Two:
 
     def __init__(self) -> None:
         self.desk = Desk()
+        self.desk.keep_history()
         self.everyone = self.desk.session
         self.own = Session(subscriber=Ear())
         self.own.identify(Identity("own", scope=Scope(("own*",))))
@@ -192,6 +193,8 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "BEAT": [{"worker": "foreign-worker"}, {"worker": "foreign-worker", "wait": 10}],
     "BYE": [{"worker": "foreign-worker"}, {"worker": "foreign-worker", "error": "mine"}],
     "WORKERS": [{}],
+    "HISTORY": by_id("HISTORY"),
+    "AUDITLOG": [{}, {"since": 0, "limit": 1}],
     "SETTINGS": [{}],
     "NODES": [{}],
     "SHUTDOWN": [{}],
@@ -292,6 +295,8 @@ def test_own_things_work_as_ever(two: Two) -> None:
     assert two.ask("BEAT", worker="own-worker") == {}
     assert len(two.ask("PULLANY", queues=["own", "own-queue"], timeout=0)["jobs"]) == 1
     assert two.ask("WAITJOB", id=NEVER)["state"] == "unknown"
+    id = two.ask("PUSH", queue="own", data=1)["id"]
+    assert [entry["event"] for entry in two.ask("HISTORY", id=id)["history"]] == ["pushed"]
 
 
 def test_only_own_jobs_are_listed(two: Two) -> None:

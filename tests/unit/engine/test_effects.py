@@ -2,10 +2,10 @@
 
 from msgspec import UNSET
 
-from flashq.engine.effects import Effects, Outbox
+from flashq.engine.effects import Effects, Outbox, runs_of
 from flashq.engine.queue import Queue
-from flashq.engine.records import CronDeleted, Pushed
-from flashq.model import Event
+from flashq.engine.records import MAX_SPAN, SERVER, Actor, CronDeleted, Happened, Operated, Pushed
+from flashq.model import Event, Instant
 
 QUEUE = Queue("q")
 PLAIN = QUEUE.options(1, 2, 3, 4, 5)
@@ -75,3 +75,60 @@ def test_effects_are_taken_once() -> None:
     outbox.deliver("ben", [])
     assert outbox.take().deliveries == [("ann", []), ("ben", [])]
     assert outbox.take() == Effects([], [], [])
+
+
+NOW = Instant(100, 1)
+ADA = Actor("ada")
+
+
+def test_ids_become_runs() -> None:
+    """Consecutive ids are one run, in whatever order they come; no run is longer than a batch."""
+    assert runs_of([7]) == [7, 1]
+    assert runs_of(range(3, 8)) == [3, 5]
+    assert runs_of([3, 4, 9, 10, 11, 20]) == [3, 2, 9, 3, 20, 1]
+    assert runs_of([5, 4, 9, 3]) == [3, 3, 9, 1]
+    assert runs_of(range(1, MAX_SPAN + 3)) == [1, MAX_SPAN, MAX_SPAN + 1, 2]
+
+
+def test_what_happens_to_jobs_one_by_one_is_one_record() -> None:
+    """As long as it is the same: event, queue, time, attempt, worker, detail and who caused it."""
+    outbox = Outbox(recording=True)
+    outbox.by = ADA
+    outbox.happened("pushed", "q", [1], NOW)
+    outbox.happened("pushed", "q", range(2, 5), NOW)
+    outbox.happened("pushed", "q", [9], NOW)
+    assert outbox.records == [Happened(100, "pushed", "q", [1, 4, 9, 1], ADA)]
+    for place, other in enumerate((
+        {"event": "active"}, {"queue": "r"}, {"now": Instant(101, 1)}, {"attempt": 1}, {"worker": "w"},
+        {"detail": "d"}, {"by": Actor("eve")},
+    )):  # fmt: skip
+        outbox.happened(**{"event": "pushed", "queue": "q", "ids": [20 + place], "now": NOW} | other)  # type: ignore[arg-type]
+        outbox.happened("pushed", "q", [40 + place], NOW)
+    assert len(outbox.records) == 15
+
+
+def test_history_does_not_part_what_belongs_together() -> None:
+    """Single pushes are still one record of jobs, with one record of history beside it."""
+    outbox = Outbox(recording=True)
+    for id in (1, 2, 3):
+        outbox.pushed(PLAIN, id, [b"a"], 100)
+        outbox.happened("pushed", "q", [id], NOW)
+    assert [type(record) for record in outbox.records] == [Pushed, Happened]
+
+
+def test_history_grows_no_more_once_it_was_taken() -> None:
+    """What has left is never touched again."""
+    outbox = Outbox(recording=True)
+    outbox.happened("pushed", "q", [1], NOW)
+    taken = outbox.take_records()
+    outbox.happened("pushed", "q", [2], NOW)
+    assert taken == [Happened(100, "pushed", "q", [1, 1], SERVER)]
+    assert len(outbox.records) == 1
+
+
+def test_history_is_noted_without_storage_too() -> None:
+    """A server without a disk keeps it in memory."""
+    outbox = Outbox(recording=False)
+    outbox.by = ADA
+    outbox.operated("PAUSE", NOW, "q", "{}")
+    assert outbox.records == [Operated(100, "PAUSE", ADA, "q", "{}")]

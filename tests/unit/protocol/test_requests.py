@@ -12,6 +12,7 @@ from flashq.protocol.codec import decode_request
 from flashq.protocol.limits import (
     MAX_DEPENDS_ON,
     MAX_DURATION_MS,
+    MAX_HISTORY,
     MAX_ID,
     MAX_KEY_CHARS,
     MAX_PULL_QUEUES,
@@ -57,6 +58,9 @@ HOLDS = ([[], [[1, "t"]], [[MAX_ID, ""]] * 3], [0, "", {}, [1], [[1]], [["1", "t
 URL = (["x", "https://example.org/é", "x" * MAX_URL_CHARS], ["", "x" * (MAX_URL_CHARS + 1), 1, []])
 HOOK_EVENTS = ([["*"], ["a"] * 100], [[], ["a"] * 101, [1], [None], "a", {}])
 
+SINCE = ([0, MAX_ID], [-1, MAX_ID + 1, 1.5, "1", True])
+CURSOR = ([1, MAX_ID], [0, MAX_ID + 1, 1.5, "1", True])
+LIMIT = ([1, MAX_HISTORY], [0, MAX_HISTORY + 1, 1.5, "1", True])
 COUNT = ([1, 1_000, 2**32 - 1], [0, -1, 2**32, 1.0, "1", True])
 LISTED = (["waiting", "delayed", "active", "completed", "failed", "waiting-children"], ["unknown", "", 1, ["failed"]])
 
@@ -150,6 +154,8 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "NODES": ({}, {}),
     "SHUTDOWN": ({}, {}),
     "RESTART": ({}, {}),
+    "HISTORY": ({"id": 1}, {"id": ID}),
+    "AUDITLOG": ({}, {"since": (*SINCE, NULLS), "limit": LIMIT, "cursor": (*CURSOR, NULLS)}),
 }
 
 MEMBERS = [(command, member) for command, (_, members) in COMMANDS.items() for member in members]

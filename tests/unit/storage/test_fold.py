@@ -3,6 +3,7 @@
 import pytest
 
 from flashq.engine.records import (
+    Actor,
     Added,
     CallRow,
     CallsOver,
@@ -13,7 +14,9 @@ from flashq.engine.records import (
     CronRow,
     CronSet,
     Dropped,
+    Happened,
     JobRow,
+    Operated,
     Progressed,
     Pushed,
     QueueRow,
@@ -269,3 +272,14 @@ def test_over_leaves_the_base_alone_when_nothing_older_is_touched() -> None:
     jobs = [row(1)]
     after = settled(batch(2, 1), next_id=2).over(base(next_id=2, jobs=jobs))
     assert list(after.rows()) == [row(1), row(2)]
+
+
+def test_the_trail_is_kept_as_it_is() -> None:
+    """In its order, and without a job or a queue coming into being by it."""
+    pushed, start = Happened(1, "pushed", "q", [1, 2], Actor("ada")), Operated(2, "START", Actor("server"))
+    fold = Fold()
+    fold.feed([pushed, start])
+    fold.feed([pushed])
+    fold.settle()
+    assert fold.audit == [pushed, start, pushed]
+    assert (fold.queues, fold.next_id, list(fold.born())) == ({}, 1, [])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashq.engine.records import (
+    Actor,
     Added,
     CallsOver,
     CallsOwed,
@@ -19,7 +20,9 @@ from flashq.engine.records import (
     CronRow,
     CronSet,
     Dropped,
+    Happened,
     JobRow,
+    Operated,
     Overfilled,
     Progressed,
     Pushed,
@@ -48,6 +51,8 @@ EVERY_KIND = [
     WebhookDeleted("w2"),
     CallsOwed(9, ["w1", "w3"], b'{"event":"failed"}'),
     CallsOver([7, 8]),
+    Happened(100, "failed", "mail", [1, 3, 9, 1], Actor("ada", "192.0.2.7", "lines"), 2, "w", "boom"),
+    Operated(100, "PAUSE", Actor("ada"), "mail", "{}"),
 ]
 
 
@@ -62,8 +67,10 @@ def test_an_empty_group_comes_back() -> None:
 
 
 def test_changes_counts_jobs_not_records() -> None:
-    """A batch weighs as many jobs as it touches; a setting weighs one."""
-    assert records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1 + 2 + 2
+    """A batch weighs as many jobs as it touches, its history as many rows as it makes; a setting weighs one."""
+    assert (
+        records.changes(records.encode(EVERY_KIND)) == 3 + 1 + 1 + 2 + 1 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1 + 2 + 2 + 2 + 1
+    )
 
 
 @given(st.data())

@@ -20,7 +20,7 @@ from flashq.errors import StorageError
 from flashq.storage.records import encode
 from flashq.storage.schema import APPLICATION_ID, Step, migrate, steps
 from flashq.storage.sqlite import SqliteStorage
-from flashq.storage.statements import JOB, Meta
+from flashq.storage.statements import AUDIT, JOB, OPERATION, Meta
 
 ONE = Step(1, "0001_one.sqlite.sql", "CREATE TABLE one (a); INSERT INTO one VALUES (1);")
 TWO = Step(2, "0002_two.sqlite.sql", "ALTER TABLE one ADD COLUMN b; UPDATE one SET b = 2;")
@@ -52,7 +52,9 @@ def test_the_tables_have_the_members_of_the_rows(db: apsw.Connection) -> None:
     assert columns(db, "crons") == list(CronRow.__struct_fields__)
     assert columns(db, "webhooks") == list(WebhookRow.__struct_fields__)
     assert columns(db, "webhook_calls") == list(CallRow.__struct_fields__)
-    assert columns(db, "meta") == ["only", *Meta.__struct_fields__, "synced"]
+    assert sorted(columns(db, "meta")) == sorted(["only", *Meta.__struct_fields__, "synced"])
+    assert columns(db, "audit") == list(AUDIT)
+    assert columns(db, "operations") == list(OPERATION)
 
 
 def test_the_view_for_people_has_words(db: apsw.Connection) -> None:

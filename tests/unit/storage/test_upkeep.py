@@ -6,26 +6,35 @@ from pathlib import Path
 import apsw
 import pytest
 
-from flashq.engine.records import Completed, CronDeleted, Pushed, Record
+from flashq.engine.records import Actor, Completed, CronDeleted, Happened, Operated, Pushed, Record
+from flashq.engine.trail import JobHistory
 from flashq.errors import StorageError
-from flashq.storage import database, upkeep
+from flashq.storage import database, tables, upkeep
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.records import encode
 from flashq.storage.tables import Tables
-from flashq.storage.upkeep import Upkeep
+from flashq.storage.upkeep import Retention, Upkeep
 
 
 class Kept:
     """An open database with its upkeep and a clock that stands still."""
 
-    def __init__(self, path: Path, *, relaxed: bool) -> None:
+    def __init__(self, path: Path, *, relaxed: bool = False, retention: Retention | None = None) -> None:
         self.path = path
         self.now = 0
         database.create(path)
         self.db = database.connect(path)
         self.tables = Tables(self.db)
         self.high_water = HighWater(database.beside(path, ".highwater"))
-        self.upkeep = Upkeep(path, self.db, self.tables, self.high_water, steady_ms=lambda: self.now, relaxed=relaxed)
+        self.upkeep = Upkeep(
+            path,
+            self.db,
+            self.tables,
+            self.high_water,
+            steady_ms=lambda: self.now,
+            relaxed=relaxed,
+            retention=retention,
+        )
         self.next_id = 1
 
     def commit(self, *records: Record) -> int:
@@ -345,3 +354,63 @@ def test_a_damaged_group_is_named(kept: Kept) -> None:
     with pytest.raises(StorageError, match=r"flashq\.db: group 2: .*cut short"):
         slices(kept)
     assert kept.journal() == 2
+
+
+def happened(kept: Kept, *events: str, at: int = 0) -> None:
+    """A group that says so of a job of its own each, in runs that do not touch."""
+    kept.commit(*(Happened(at, event, "q", [2 * place + 1, 1], Actor("ada")) for place, event in enumerate(events)))
+
+
+def audit_rows(kept: Kept) -> list[tuple[int, str]]:
+    """Numbers and events of what is in the table."""
+    return list(kept.db.execute("SELECT number, event FROM audit ORDER BY number"))  # type: ignore[arg-type]
+
+
+def test_the_trail_keeps_its_newest_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are allowed, slice by slice; numbers go on over windows and are never used again."""
+    monkeypatch.setattr(tables, "SLICE_ROWS", 2)
+    kept = Kept(tmp_path / "flashq.db", retention=Retention(1_000, 3, lambda: 1_000))
+    happened(kept, *"abcde", at=500)
+    slices(kept)
+    assert audit_rows(kept) == [(3, "c"), (4, "d"), (5, "e")]
+    happened(kept, *"fg", at=500)
+    slices(kept)
+    assert audit_rows(kept) == [(5, "e"), (6, "f"), (7, "g")]
+    kept.close()
+
+
+def test_the_trail_forgets_what_is_old(tmp_path: Path) -> None:
+    """Entries and actions from before the days that are kept, once something newer is folded."""
+    now = [1_000]
+    kept = Kept(tmp_path / "flashq.db", retention=Retention(1_000, 100, lambda: now[0]))
+    kept.commit(Operated(900, "PAUSE", Actor("ada"), "q"))
+    happened(kept, "a", at=1_000)
+    slices(kept)
+    now[0] = 2_000
+    happened(kept, "b", at=2_000)
+    slices(kept)
+    assert audit_rows(kept) == [(2, "a"), (3, "b")]
+    assert kept.db.execute("SELECT count(*) FROM operations").get == 0
+    kept.close()
+
+
+def test_actions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that goes wild as an operator cannot fill the disk."""
+    monkeypatch.setattr(tables, "MAX_OPERATIONS", 2)
+    kept = Kept(tmp_path / "flashq.db", retention=Retention(1_000, 100, lambda: 1_000))
+    kept.commit(*(Operated(900, "PAUSE", Actor("ada"), name) for name in "abc"))
+    slices(kept)
+    assert [target for (target,) in kept.db.execute("SELECT target FROM operations ORDER BY number")] == ["b", "c"]
+    kept.close()
+
+
+def test_a_long_journal_is_read_in_slices(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question looks at so many changes at a time, and at the tables first."""
+    monkeypatch.setattr(upkeep, "FEED_CHANGES", 2)
+    happened(kept, "pushed")
+    slices(kept)
+    for event in ("active", "failed", "retrying", "active"):
+        happened(kept, event)
+    question = JobHistory(1)
+    assert len(list(kept.upkeep.read(question))) == 2
+    assert [entry.event for entry in question.answer()[0]] == ["pushed", "active", "failed", "retrying", "active"]

@@ -1,13 +1,14 @@
 """The writer commits in order, tidies only in quiet moments, and confirms nothing after a failure."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from queue import SimpleQueue
 
 import pytest
 
 from flashq.engine.records import Snapshot
+from flashq.engine.trail import JobHistory, Question
 from flashq.errors import StorageError
 from flashq.storage import writer as writer_module
 from flashq.storage.writer import Writer
@@ -22,6 +23,8 @@ class Recorder:
         self.calls: list[str] = []
         self.on_commit: Callable[[int], None] = lambda number: None
         self.on_tidy: Callable[[bool], bool] = lambda idle: False
+        self.on_slice: Callable[[int], None] = lambda number: None
+        self.slices = 3
 
     def open(self) -> int:
         """Part of the seam."""
@@ -40,6 +43,14 @@ class Recorder:
         """Note it."""
         self.calls.append("tidy idle" if idle else "tidy")
         return self.on_tidy(idle)
+
+    def read(self, question: Question) -> Iterator[None]:
+        """Note each slice."""
+        for number in range(1, self.slices + 1):
+            self.calls.append(f"slice {number}")
+            self.on_slice(number)
+            if number < self.slices:
+                yield
 
     def close(self) -> None:
         """Part of the seam."""
@@ -211,4 +222,74 @@ def test_a_failure_to_tell_is_a_failure(storage: Recorder, told: Told) -> None:
     writer = Writer(storage, done, told.failed.put, ticks)
     writer.submit(1, b"x")
     assert str(told.failed.get(timeout=WAIT_S)) == "the loop is closed"
+    writer.stop()
+
+
+def test_a_commit_comes_between_the_slices_of_a_reading(storage: Recorder, told: Told) -> None:
+    """A question does not keep those waiting who wait for the disk, and upkeep moves nothing under it."""
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+
+    def on_slice(number: int) -> None:
+        if number == 1:
+            writer.submit(1, b"blob")
+
+    storage.on_slice = on_slice
+    fed = threading.Event()
+    writer.read(JobHistory(1), fed.set)
+    assert fed.wait(WAIT_S)
+    assert told.done.get(timeout=WAIT_S) == 1
+    writer.stop()
+    begin = storage.calls.index("slice 1")
+    assert storage.calls[begin : begin + 5] == ["slice 1", "commit 1 blob", "slice 2", "slice 3", "tidy"]
+
+
+def test_readings_come_one_after_the_other(storage: Recorder, told: Told) -> None:
+    """And upkeep has its turn between them: it cannot be kept away by questions."""
+    storage.slices = 2
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    fed = threading.Event()
+    writer.read(JobHistory(1), lambda: None)
+    writer.read(JobHistory(2), fed.set)
+    assert fed.wait(WAIT_S)
+    writer.stop()
+    done = [call for call in storage.calls if call != "tidy idle"]
+    assert done == ["slice 1", "slice 2", "tidy"] * 2
+
+
+def test_a_reading_sees_what_was_submitted_before_it(storage: Recorder, told: Told) -> None:
+    """Or a client would miss in the history what it has been told."""
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    fed = threading.Event()
+    writer.submit(1, b"blob")
+    writer.read(JobHistory(1), fed.set)
+    assert fed.wait(WAIT_S)
+    writer.stop()
+    assert storage.calls.index("commit 1 blob") < storage.calls.index("slice 1")
+
+
+def test_stop_waits_for_no_question(storage: Recorder, told: Told) -> None:
+    """What was submitted is committed; questions are left."""
+    storage.slices = 1_000_000
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    begun = threading.Event()
+    storage.on_slice = lambda _: begun.set()
+    fed = threading.Event()
+    writer.read(JobHistory(1), fed.set)
+    assert begun.wait(WAIT_S)
+    writer.submit(1, b"blob")
+    writer.stop()
+    assert "commit 1 blob" in storage.calls
+    assert not fed.is_set()
+
+
+def test_a_reading_that_fails_ends_the_writer(storage: Recorder, told: Told) -> None:
+    """A page that cannot be read is a disk that cannot be trusted."""
+
+    def on_slice(_: int) -> None:
+        raise StorageError("bad page")
+
+    storage.on_slice = on_slice
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    writer.read(JobHistory(1), lambda: None)
+    assert str(told.failed.get(timeout=WAIT_S)) == "bad page"
     writer.stop()

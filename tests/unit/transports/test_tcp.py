@@ -4,13 +4,15 @@ import asyncio
 import gc
 import json
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 
 import pytest
 from tests.unit.transports.bench import Answer, Bench, Line
 
+from flashq.engine.trail import Question
+from flashq.engine.waiters import Call
 from flashq.errors import StorageError
-from flashq.model import Event
+from flashq.model import Event, Instant
 from flashq.observe.ring import Told
 from flashq.security.identity import Identity
 from flashq.transports import tcp
@@ -521,3 +523,82 @@ async def test_tries_that_are_slowed_down_are_tries(guarded: Bench) -> None:
             told += [answer["code"] for answer in line.send("AUTH", token=str(n))]
         assert line.transport.eof
     assert told == ["unauthorized"] * 10 + ["overloaded"] * 2
+
+
+class Oracle:
+    """Answers questions about the past when the test says so."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._asked: list[tuple[Hashable, Question]] = []
+        bench.context.archive = self
+
+    def ask(self, token: Hashable, question: Question, now: Instant) -> None:
+        """Park it."""
+        self._bench.engine.parking.park(Call(token=token, leave=lambda: None), None, now)
+        self._asked.append((token, question))
+
+    def speak(self) -> None:
+        """Answer the oldest question."""
+        token, question = self._asked.pop(0)
+        self._bench.engine.parking.forget(self._bench.engine.parking.calls[token])
+        self._bench.engine.outbox.deliver(token, question)
+        self._bench.turns.hand_over(self._bench.turns.now)
+
+
+@pytest.fixture
+def oracle(bench: Bench) -> Oracle:
+    """Of the bench."""
+    return Oracle(bench)
+
+
+NO_HISTORY = {"ok": True, "id": 1, "history": [], "truncated": False}
+
+
+async def test_what_comes_behind_a_question_waits_for_its_answer(bench: Bench, oracle: Oracle) -> None:
+    """It is not carried out before, and not read either; the answers come in their order."""
+    line = bench.connect()
+    line.feed(b'{"cmd":"HISTORY","id":1}\n{"cmd":"PUSH","queue":"q","data":1}\n{"cmd":"HISTORY","id":1}\n')
+    assert (line.answers(), line.transport.reading, bench.engine.jobs.next_id) == ([], False, 1)
+    oracle.speak()
+    assert line.answers() == [NO_HISTORY]
+    bench.turns.next_turn()
+    assert line.answers() == [{"ok": True, "id": 1}]
+    assert not line.transport.reading
+    oracle.speak()
+    bench.turns.next_turn()
+    assert line.answers() == [NO_HISTORY]
+    assert line.transport.reading
+
+
+async def test_a_question_with_a_mark_keeps_nobody_waiting(bench: Bench, oracle: Oracle) -> None:
+    """Its answer comes when it comes."""
+    line = bench.connect()
+    assert line.send("HISTORY", id=1, reqId="h") == []
+    assert line.send("PING") == [OK]
+    oracle.speak()
+    assert line.answers() == [{**NO_HISTORY, "reqId": "h"}]
+
+
+@pytest.mark.parametrize("mark", [{}, {"reqId": "h"}])
+async def test_a_client_that_sends_no_more_is_answered_about_the_past(
+    bench: Bench, oracle: Oracle, mark: dict[str, str]
+) -> None:
+    """Its end of stream ends what waits for others, not what is on its way; then the connection closes."""
+    line = bench.connect()
+    line.send("HISTORY", id=1, **mark)
+    line.connection.eof_received()
+    assert (line.answers(), line.transport.closed) == ([], False)
+    oracle.speak()
+    bench.turns.next_turn()
+    assert line.answers() == [{**NO_HISTORY, **mark}]
+    assert line.transport.closed
+
+
+async def test_a_draining_server_refuses_questions(bench: Bench, oracle: Oracle) -> None:
+    """What cannot be answered any more is not answered with nothing."""
+    line = bench.connect()
+    line.send("HISTORY", id=1)
+    line.connection.drain()
+    assert [answer["code"] for answer in line.answers()] == ["shutting_down"]
+    assert oracle._asked

@@ -19,6 +19,9 @@ from flashq.model import Instant
 Scope = Mapping[str, Any]
 
 ANY: Final = "*"
+DOOR: Final = "http"
+"""What the history of jobs calls this door."""
+
 MAX_QUERY_MEMBERS: Final = 50
 """More than any request has members."""
 
@@ -61,7 +64,7 @@ class Gatekeeper:
         """
         access = self._context.access
         client = scope.get("client")
-        session = Session(peer=str(client[0]) if client else "")
+        session = Session(peer=str(client[0]) if client else "", door=DOOR)
         session.identify(
             access.anonymous
             or access.identify(_bearer(headers) if token is None else token, session.peer, self._clock().steady)

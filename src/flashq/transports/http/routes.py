@@ -272,6 +272,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("GET", f"{_JOB}/state", requests.GetState, str, _member("state")),
     Route("GET", f"{_JOB}/progress", requests.GetProgress, ProgressData, _progress),
     Route("GET", f"{_JOB}/result", requests.GetResult, Any, _member("result")),
+    Route("GET", f"{_JOB}/history", requests.History, replies.History, _whole),
     Route("POST", f"{_JOB}/cancel", requests.Cancel, None, _null),
     Route("POST", f"{_JOB}/heartbeat", requests.Heartbeat, None, _null, body="members"),
     Route("POST", f"{_JOB}/progress", requests.Progress, None, _null, body="members"),
@@ -287,6 +288,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("POST", "/webhooks/incoming/{queue}", requests.Push, JobView, _pushed, body="data", beside=_WITH_ID),
     Route("GET", "/settings", requests.Settings, replies.SettingsView, _member("settings")),
     Route("GET", "/cluster/nodes", requests.Nodes, list[replies.NodeView], _member("nodes")),
+    Route("GET", "/audit", requests.AuditLog, replies.AuditLog, _whole),
     Route("POST", "/server/shutdown", requests.Shutdown, None, _null),
     Route("POST", "/server/restart", requests.Restart, None, _null),
 )

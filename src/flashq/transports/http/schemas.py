@@ -64,6 +64,7 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "schedule": Member("A cron expression of five or six fields, or `*/SECONDS`.", "0 3 * * *"),
     "secret": Member("Signs what is sent; never shown again.", "7c1e0c9a"),
     "state": Member("The state of a job.", "waiting"),
+    "since": Member("Nothing older: ms since the Unix epoch.", 1_700_000_000_000),
     "tags": Member("Words for people; the server only keeps them.", ["invoice"]),
     "timeout": Member("Ms that one attempt may run.", 60_000),
     "timezone": Member("In which the schedule counts; absent: UTC.", "Europe/Berlin"),
