@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.conformance import clients
 from tests.conformance.clients import CASES, Case
+from tests.fakes import certificate
 from tests.fakes.awaited import Awaited
 from tests.fakes.server_process import MEMORY, ServerProcess
+from tests.fakes.tls_front import TlsFront
 
 from flashq import AsyncFlashQ, FlashQ, Unauthorized
 from flashq.testing import LocalServer
@@ -108,6 +111,18 @@ async def test_a_job_for_a_caller_who_has_gone_comes_back(server: ServerProcess,
 
 
 both = pytest.mark.parametrize("flavour", ["async", "sync"])
+
+
+@both
+@pytest.mark.parametrize("scheme", ["flashqs", "https"])
+async def test_inside_tls(flavour: str, scheme: str, server: ServerProcess, tmp_path: Path) -> None:
+    """What moves many bytes, waits, or streams goes through TLS as it goes without, over lines and over HTTP."""
+    shown = certificate.make(tmp_path)
+    with TlsFront(server.port if scheme == "flashqs" else server.http_port, shown) as front:
+        where = {"url": f"{scheme}://localhost:{front.port}", "ca": str(shown.cert)}
+        for check in (clients.large_payloads, clients.waiting_for_a_job, clients.pipelines, clients.events):
+            async with made(flavour, **where) as client:
+                await check(client, f"case-{next(_numbers)}")
 
 
 @both

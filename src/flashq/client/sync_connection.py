@@ -245,10 +245,12 @@ class SocketWire:
                 raise TimeoutError
             flags = happened[0][1]
             if flags & ~select.POLLOUT:
-                data = self._socket.recv(RECEIVE_BYTES)
-                if not data:
-                    raise self._lost("the server closed the connection")
-                outcomes.extend(answer for _, answer in pipeline.feed(data))
+                # Inside TLS what is there may be a part of a record, which holds nothing to read yet.
+                with suppress(BlockingIOError):
+                    data = self._socket.recv(RECEIVE_BYTES)
+                    if not data:
+                        raise self._lost("the server closed the connection")
+                    outcomes.extend(answer for _, answer in pipeline.feed(data))
             if flags & select.POLLOUT:
                 unsent = unsent[self._socket.send(unsent[:SEND_BYTES]) :]
                 if not unsent:

@@ -20,7 +20,7 @@ from flashq.client import async_http, calls
 from flashq.client.address import parse
 from flashq.client.async_connection import AsyncConnection
 from flashq.client.encoding import Pull, WaitJob, encode
-from flashq.client.pipeline import Unreachable
+from flashq.client.pipeline import Backoff, Unreachable
 from flashq.errors import BadRequest
 
 PING = encode(calls.ping().request)
@@ -182,6 +182,16 @@ async def test_the_last_answer_of_a_connection(flavour: str) -> None:
             for n in range(5):
                 await client.push("q", n)
         assert [asked.lines[0]["data"] for asked in server.asked] == list(range(5))
+
+
+@both
+async def test_a_connection_that_is_said_to_be_closed(flavour: str) -> None:
+    """After ``Connection: close`` nothing is asked on a connection, though the server has not closed it yet."""
+    with HttpServer(lambda asked: all_ok(asked).replace(b"200 OK\r\n", b"200 OK\r\nConnection: close\r\n")) as server:
+        async with made(flavour, server.url) as client:
+            for n in range(3):
+                await client.push("q", n)
+        assert server.connections == 3
 
 
 @both
@@ -430,6 +440,28 @@ async def test_an_abandoned_pull_keeps_its_connection(closing: Any) -> None:
         assert server.commands().count("PULL") == 1
 
 
+class NeverBackoff(Backoff):
+    """For a client that has no reason to wait before it connects."""
+
+    def lost(self) -> None:
+        """Would make the next call wait."""
+        raise AssertionError("an idle connection that ended was taken for a lost one")
+
+    failed = lost
+
+
+async def test_a_connection_at_its_end_is_not_used(closing: Any) -> None:
+    """An idle connection of which the server has said that it ends is given nothing to do, from that moment on."""
+    with HttpServer() as server:
+        connection = closing(server.url)
+        await connection.connect()
+        wire = connection._wire
+        (lane,) = wire._transport._idle
+        lane.eof_received()
+        assert wire._transport._idle == []
+        assert wire.ended
+
+
 async def test_idle_connections_are_closed_first(closing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle connection is closed from this side, before the server might do so under a request."""
     monkeypatch.setattr(async_http, "KEEP_MS", 20)
@@ -439,9 +471,8 @@ async def test_idle_connections_are_closed_first(closing: Any, monkeypatch: pyte
         wire = connection._wire
         await asyncio.to_thread(server.wait_until_left)
         assert wire.ended
-        assert connection._backoff.delay_ms(1.0) == 0
+        monkeypatch.setattr(connection, "_backoff", NeverBackoff())
         calls.read_ok(await connection.ask(PING, 5000))
-        assert connection._backoff.failures == 0
         assert server.connections == 2
 
 
@@ -504,7 +535,7 @@ async def test_a_busy_lane_makes_callers_wait(closing: Any, monkeypatch: pytest.
         held.set()
         for each in await asyncio.gather(*first):
             calls.read_ok(each)
-        calls.read_ok(await connection.ask(PING, 5000))
+        calls.read_ok(await connection.ask(PING, 1000))
 
 
 async def test_a_token_that_is_no_header(closing: Any) -> None:

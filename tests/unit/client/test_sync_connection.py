@@ -1,5 +1,6 @@
 """The blocking connection: shared between threads, replaced when lost, never confused by late or strange answers."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from flashq.client import calls, sync_connection
 from flashq.client.address import Address, parse
 from flashq.client.encoding import Pull, encode
 from flashq.client.pipeline import Unreachable
-from flashq.client.sync_connection import SyncConnection
+from flashq.client.sync_connection import SocketWire, SyncConnection
 from flashq.errors import CallTimeout, ConnectionLost, FlashQError, Unauthorized
 
 PING = encode(calls.ping().request)
@@ -331,6 +332,34 @@ def test_closing_wakes_who_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert isinstance(outcome[0], Unreachable)
+
+
+class PartsFirst:
+    """A stream on which something is there to read before it can be read, as a part of a TLS record is."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self.empty = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def recv(self, most: int, flags: int = 0) -> bytes:
+        """Every other time nothing yet."""
+        self.empty += 1
+        if self.empty % 2:
+            raise BlockingIOError
+        return self._socket.recv(most, flags)
+
+
+def test_a_pipeline_over_parts_of_records() -> None:
+    """A stream that is ready, and then has not enough for a single byte, is no lost one."""
+    with LineServer() as server:
+        stream = PartsFirst(socket.create_connection(("127.0.0.1", server.port)))
+        wire = SocketWire(stream, server.url, 0)
+        assert wire.ask_all([PING] * 500, 5000) == [OK.rstrip()] * 500
+        assert stream.empty
+        wire.close()
 
 
 def test_events_and_answers_on_one_wire(closing: Any) -> None:
