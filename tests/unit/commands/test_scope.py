@@ -29,9 +29,9 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def tell(self, told: Told) -> None:
-        """Take one event."""
-        self.heard.append(told.event.queue)
+    def tell(self, told: list[Told]) -> None:
+        """Take events."""
+        self.heard += [one.event.queue for one in told]
 
 
 class Two:
