@@ -53,7 +53,8 @@ WRONG_VALUES: list[tuple[str, str]] = [
         for value in ("nonsense", "mysql://user:hidden@host/x", "sqlite://", "sqlite:///", "memory:/", "MEMORY://x")
     ),
     *(("DURABILITY", value) for value in ("", "none", "full,relaxed")),
-    *(("HTTP", value) for value in ("", "maybe", "2")),
+    *((name, value) for name in ("HTTP", "WEBHOOK_ALLOW_PRIVATE", "AUDIT") for value in ("", "maybe", "2")),
+    *((name, value) for name in ("AUDIT_KEEP_DAYS", "AUDIT_MAX_ROWS") for value in ("", "0", "x")),
     *(("HTTP_PORT", value) for value in ("", "x", "-1", "65536")),
     *(("TOKENS_FILE", value) for value in ("", "/nowhere/at/all.json", "/dev/null")),
     *((name, "/nowhere/at/all.pem") for name in ("TLS_CERT", "TLS_KEY")),
