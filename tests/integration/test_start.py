@@ -67,6 +67,9 @@ WRONG_VALUES: list[tuple[str, str]] = [
     *(("LOOP", value) for value in ("", "trio")),
     *(("LOG_LEVEL", value) for value in ("", "loud")),
     *(("LOG_FORMAT", value) for value in ("", "yaml")),
+    *((name, value) for name in ("WEBHOOK_ALLOW_PRIVATE", "AUDIT") for value in ("", "perhaps")),
+    *(("AUDIT_KEEP_DAYS", value) for value in ("", "x", "-1")),
+    *(("AUDIT_MAX_ROWS", value) for value in ("", "x", "-1")),
 ]
 
 
@@ -231,7 +234,11 @@ def broken_databases(folder: Path) -> dict[str, bytes]:
     with ServerProcess(folder / "source") as server, server.client() as client:
         client.ok("PUSHB", queue="q", jobs=[{"data": "x" * 500}] * 500)
         server.stop()
-    whole = (server.data / "flashq.db").read_bytes()
+    path = server.data / "flashq.db"
+    whole = path.read_bytes()
+    with sqlite3.connect(path) as ours:  # somewhere in the middle may be a page that nothing is on any more
+        (page,) = ours.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs'").fetchone()
+    ours.close()
     foreign = folder / "foreign.db"
     with sqlite3.connect(foreign) as other:
         other.execute("CREATE TABLE precious (text)")
@@ -240,7 +247,7 @@ def broken_databases(folder: Path) -> dict[str, bytes]:
         "noise": os.urandom(8_192),
         "text": b"dear diary, " * 1_000,
         "foreign": foreign.read_bytes(),
-        "spoilt": whole[: len(whole) // 2] + b"\xff" * 4_096 + whole[len(whole) // 2 + 4_096 :],
+        "spoilt": whole[: (page - 1) * 4_096] + b"\xff" * 4_096 + whole[page * 4_096 :],
         "cut": whole[: len(whole) // 2 + 100],
         "spoilt header": b"SQLite format 4\x00" + whole[16:],
     }

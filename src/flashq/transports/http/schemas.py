@@ -86,7 +86,7 @@ _MARKED: Final = re.compile(r"``([^`]+)``|`([^`]+)`")
 QUEUE_NAME: Final[Json] = {
     "minLength": 1,
     "maxLength": MAX_QUEUE_NAME_BYTES,
-    "pattern": r"^[A-Za-z0-9_.\-\u0080-\uffff]+$",
+    "pattern": r"^[^\x00-,/:-@\[-\^`{-\x7f]+$",  # by what it excludes: readers differ in how they count far letters
 }
 """What `flashq.commands.names` takes, as far as the expressions of all languages can say it: of the signs beyond ASCII
 only letters and digits are taken."""
