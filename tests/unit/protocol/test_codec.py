@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw, structs
 
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError, NotFound, TooLarge
-from flashq.model import CronView, EndedAttempt, JobView, Metrics, QueueMetrics, QueueView, WebhookView, WorkerView
+from flashq.model import (
+    CronView,
+    EndedAttempt,
+    HistoryEntry,
+    JobView,
+    Metrics,
+    Operation,
+    QueueMetrics,
+    QueueView,
+    WebhookView,
+    WorkerView,
+)
 from flashq.protocol import codec, replies, requests
 from flashq.protocol.limits import MAX_DEPTH, MAX_JOB_BYTES, MAX_RESULT_BYTES
 from flashq.reasons import Delayed, Explanation, Paused
@@ -313,6 +324,18 @@ REPLIES: list[tuple[Any, bytes]] = [
     (
         replies.NodesReply(nodes=[replies.NodeView("a", "localhost", 1, is_leader=True, state="standalone")]),
         b'{"ok":true,"nodes":[{"node_id":"a","host":"localhost","port":1,"is_leader":true,"state":"standalone"}]}',
+    ),
+    (
+        replies.History(
+            id=7, history=[HistoryEntry(5, "failed", "q", 1, "w", "ada", None, "lines", "boom")], truncated=True
+        ),
+        b'{"ok":true,"id":7,"history":[{"at":5,"event":"failed","queue":"q","attempt":1,"worker":"w","by":"ada",'
+        b'"peer":null,"door":"lines","detail":"boom"}],"truncated":true}',
+    ),
+    (
+        replies.AuditLog(audit=[Operation(4, 5, "PAUSE", "q", "ada", None, "lines", None)], cursor=None),
+        b'{"ok":true,"audit":[{"number":4,"at":5,"action":"PAUSE","target":"q","by":"ada","peer":null,'
+        b'"door":"lines","detail":null}],"cursor":null}',
     ),
 ]
 
