@@ -137,10 +137,9 @@ class Deliveries:
     def owed(self, depends_on: int) -> None:
         """There may be new calls: they may begin when the group of this number is durable."""
         upto = self._webhooks.next_number
-        if upto == self._seen and not self._held:
-            return
-        self._held.append((depends_on, upto))
-        self.release(self._turns.durable)
+        if upto != (self._held[-1][1] if self._held else self._seen):
+            self._held.append((depends_on, upto))
+            self.release(self._turns.durable)
 
     def stop(self) -> None:
         """Begin nothing more. What is under way goes on."""

@@ -198,6 +198,19 @@ async def test_nothing_leaves_before_it_is_durable(stage: Stage) -> None:
     assert stage.gated == []
 
 
+async def test_events_that_nobody_asked_for_are_not_waited_for(stage: Stage) -> None:
+    """Many turns without a call may pass while one is held back: they leave nothing to keep."""
+    stage.instant = False
+    stage.add(queue="q")
+    stage.push("q")
+    for _ in range(10):
+        stage.push("other")
+    assert len(stage.deliveries._held) == 1
+    stage.commit(1)
+    await stage.settle()
+    assert len(stage.receivers.calls) == 1
+
+
 async def test_what_can_no_longer_be_durable_is_not_sent(stage: Stage) -> None:
     """After a failure of the disk nothing begins."""
     stage.instant = False
