@@ -1,10 +1,11 @@
 """The HTTP door of a real server over real sockets: every route, what surrounds them, and what is refused."""
 
+import ast
 import json
 import socket
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,6 @@ def web(server: ServerProcess) -> Iterator[HttpClient]:
 def queue() -> str:
     """A queue that nobody else uses."""
     return f"queue-{next(_numbers)}"
-
-
-TRIED: set[tuple[str, str]] = set()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def note_what_is_tried() -> Iterator[None]:
-    """Keeps method and path of everything that was asked, for the last test."""
-    real = HttpClient.send
-
-    def send(self: HttpClient, method: str, path: str, body: Any = None, **headers: str) -> None:
-        TRIED.add((method, path.partition("?")[0]))
-        real(self, method, path, body, **headers)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HttpClient, "send", send)
-        yield
 
 
 def test_a_jobs_life(web: HttpClient, queue: str) -> None:
@@ -463,8 +447,10 @@ def test_a_page_that_was_let_in(guarded: ServerProcess) -> None:
         assert (pushed.status, pushed.headers["access-control-allow-origin"]) == (200, "https://tools.example")
 
 
-@pytest.mark.parametrize(("path", "code"), [("/server/shutdown", 0), ("/server/restart", 100)])
-def test_it_leaves_when_asked(tmp_path: Path, path: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "code"), [("POST", "/server/shutdown", 0), ("POST", "/server/restart", 100)]
+)
+def test_it_leaves_when_asked(tmp_path: Path, method: str, path: str, code: int) -> None:
     """Answered, drained, with its exit code; and everything it confirmed is there when it comes back."""
     with (
         ServerProcess(tmp_path) as server,
@@ -474,7 +460,7 @@ def test_it_leaves_when_asked(tmp_path: Path, path: str, code: int) -> None:
         id = web.ok("POST", "/queues/q/jobs", {"data": 1})["id"]
         waiting.send("GET", "/queues/other/jobs?timeout=60000")
         _command(web, cmd="PING")
-        assert web.data("POST", path) is None
+        assert web.data(method, path) is None
         assert waiting.receive().json == {"ok": True, "data": [], "job": None}
         assert server.wait() == code
         server.start()
@@ -494,25 +480,44 @@ def test_a_door_that_is_not_wanted(tmp_path: Path) -> None:
 
 def test_no_history_is_kept_unasked(web: HttpClient) -> None:
     """The refusal says how to get one; tests/integration/test_audit.py has one."""
-    for path in ("/jobs/1/history", "/audit"):
-        assert web.refused("GET", path) == (400, "bad_request", "history is off: start the server with AUDIT=1")
+    for request in (("GET", "/jobs/1/history"), ("GET", "/audit")):
+        assert web.refused(*request) == (400, "bad_request", "history is off: start the server with AUDIT=1")
 
 
-def test_every_route_was_tried() -> None:
-    """A row that nothing above has asked for would go untested."""
-    wanted = {(route.method, route.path) for route in ROUTES}
+def test_every_route_is_tried() -> None:
+    """A row that no test of this file asks for would go untested."""
+    tried = list(_asked_in(Path(__file__).read_text()))
+    missing = [
+        (route.method, route.path)
+        for route in ROUTES
+        if not any(method == route.method and _fits(path, route.path) for method, path in tried)
+    ]
+    assert missing == []
 
-    def tried(method: str, path: str) -> bool:
-        parts = path.split("/")
-        return any(
-            asked == method
-            and len(got := real.split("/")) == len(parts)
-            and all(part == other or part.startswith("{") for part, other in zip(parts, got, strict=True))
-            for asked, real in TRIED
-        )
 
-    if len(TRIED) > 40:  # else only some of the tests were run
-        assert {route for route in wanted if not tried(*route)} == set()
+def _asked_in(source: str) -> Iterator[tuple[str, str]]:
+    """Every method and path that stand side by side; what is put into a path later is ``{}``."""
+    for node in ast.walk(ast.parse(source)):
+        parts = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
+        for method, path in pairwise(parts):
+            if isinstance(method, ast.Constant) and method.value in ("GET", "POST", "DELETE"):
+                if isinstance(path, ast.Constant):
+                    yield method.value, str(path.value)
+                elif isinstance(path, ast.JoinedStr):
+                    texts = (str(part.value) if isinstance(part, ast.Constant) else "{}" for part in path.values)
+                    yield method.value, "".join(texts)
+
+
+def _fits(path: str, route: str) -> bool:
+    """Whether this may be a path of that route; one that begins with something put in has its end alone."""
+    asked, wanted = path.partition("?")[0].split("/"), route.split("/")
+    if path.startswith("{}"):
+        asked, wanted = asked[1:], wanted[len(wanted) - len(asked) + 1 :]
+        if not asked:
+            return False
+    return len(asked) == len(wanted) and all(
+        one == other or (other.startswith("{") and one) for one, other in zip(asked, wanted, strict=True)
+    )
 
 
 def _queue(web: HttpClient, name: str) -> dict[str, Any]:
