@@ -18,7 +18,7 @@ JOBS ?= 2
 # What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
 ARGS ?=
 
-.PHONY: help setup run demo test ci faults bench fmt lint types tidy unit clean
+.PHONY: help setup run demo test ci faults browser bench fmt lint types tidy unit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,7 @@ test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
 
 # Where CI is set nothing may be skipped for want of a tool: the fault tests fail instead.
 ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
-ci: lint types tidy faults ## run everything that must hold before a merge
+ci: lint types tidy faults browser ## run everything that must hold before a merge
 	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
@@ -54,6 +54,11 @@ faults: ## install what the fault tests use (strace, by Debian's packages, as ro
 	@command -v strace >/dev/null && command -v mount >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace mount; } || \
 	  echo "strace or mount is missing: the tests that make a disk fail will skip (or fail, where CI is set)"
+
+browser: ## install what the tests of the page use (Chromium, by Debian's packages, as root), or say what is missing
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \
+	  echo "Chromium is missing: the tests of the page in a browser will skip (or fail, where CI is set)"
 
 bench: $(INSTALLED) ## measure; docs/benchmarks.md tells what and how
 	$(BIN)/python -m benchmarks $(ARGS)
