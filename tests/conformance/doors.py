@@ -17,6 +17,8 @@ from tests.fakes.server_process import MEMORY, Answer, LineClient, ServerProcess
 LINES: Final = ("tcp-memory", "tcp-sqlite", "unix-memory", "unix-sqlite")
 HTTP: Final = ("http-memory", "http-sqlite")
 DOORS: Final = (*LINES, *HTTP)
+TWICE: Final = ("unix-sqlite", "http-memory")
+"""Ways in of which each half is tried by another one as well: left to the longer run."""
 
 _numbers: Final = count(1)
 

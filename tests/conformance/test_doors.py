@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.conformance.doors import DOORS, LINES, Door, servers
+from tests.conformance.doors import DOORS, LINES, TWICE, Door, servers
 from tests.fakes.server_process import Answer, LineClient, ServerProcess
 
 from flashq.commands.table import COMMANDS
@@ -30,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         yield found
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in TWICE else []) for name in DOORS])
 def door(request: pytest.FixtureRequest, running: dict[str, ServerProcess]) -> Iterator[Door]:
     """One way in, and a queue of one's own."""
     kind, _, storage = request.param.partition("-")

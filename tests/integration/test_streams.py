@@ -232,9 +232,9 @@ def test_other_methods_find_nothing(server: ServerProcess) -> None:
     """A HEAD would never end, and there is nothing to post."""
     for method in ("HEAD", "POST"):
         for path in ("/events", "/events/q", "/ws"):
-            with sse(server, path, method=method) as listener:
+            with sse(server, path, method=method, Connection="close") as listener:
                 assert (listener.status, listener.headers["allow"]) == (405, "GET")
-    with sse(server, "/ws") as plain:
+    with sse(server, "/ws", Connection="close") as plain:
         assert plain.status == 426
 
 

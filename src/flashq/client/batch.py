@@ -121,6 +121,8 @@ class Collected:
     clear_rate_limit = _collected(calls.clear_rate_limit)
     set_concurrency = _collected(calls.set_concurrency)
     clear_concurrency = _collected(calls.clear_concurrency)
+    history = _collected(calls.history)
+    audit_log = _collected(calls.audit_log)
     set_cron = _collected(calls.set_cron)
     delete_cron = _collected(calls.delete_cron)
     crons = _collected(calls.crons)

@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
-import tests.unit.contrib.django.ready  # noqa: F401 - before anything of Django's
+import tests.unit.contrib.django.ready as project  # before anything of Django's
 from django.db import connections
 
 from flashq.contrib.django import FlashQBackend
 from flashq.contrib.django.framework import task_backends
 from flashq.testing import LocalApp, LocalServer
+
+
+@pytest.fixture(autouse=True)
+def time_zone() -> Iterator[None]:
+    """A test may change the project's, which is the process's."""
+    yield
+    project.leave_the_time_zone()
 
 
 @pytest.fixture
