@@ -13,8 +13,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := src tests tools benchmarks examples
 
-# Test processes at a time. The slow tests start servers of their own: more than the cores only adds noise.
-JOBS ?= 2
+# Test processes at a time, on two cores or more: many tests wait for another process, so more of them than cores.
+JOBS ?= 4
+# The same for the slow tests: they start servers of their own and load them, and more would only add noise.
+SLOW_JOBS ?= 2
 # What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
 ARGS ?=
 
@@ -47,7 +49,7 @@ test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
 # Where CI is set nothing may be skipped for want of a tool: the fault tests fail instead.
 ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
 ci: lint types tidy faults browser ## run everything that must hold before a merge
-	$(BIN)/pytest -n $(JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
+	$(BIN)/pytest -n $(SLOW_JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
 faults: ## install what the fault tests use (strace, by Debian's packages, as root), or say what is missing
