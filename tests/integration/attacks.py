@@ -193,7 +193,7 @@ def web_streams(port: int) -> Iterator[None]:
 
 
 LINES: Final = (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, waits)
-WEB: Final = (web_never_reads, web_dribbles, web_bodies, web_vanishes)
+WEB: Final = (web_never_reads, web_dribbles, web_bodies, web_vanishes, web_streams)
 KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {attack.__name__: attack for attack in (*LINES, *WEB)}
 
 

@@ -190,7 +190,7 @@ def test_the_server_speaks_of_itself(web: HttpClient, server: ServerProcess, que
         server.port,
         server.http_port,
     )
-    assert settings["auth"] is False
+    assert (settings["auth"], settings["tls"], settings["exposed"]) == (False, False, False)
     (node,) = web.data("GET", "/cluster/nodes")
     assert (node["node_id"], node["is_leader"]) == ("standalone", True)
 

@@ -37,6 +37,8 @@ def settings(wishes: Wishes) -> None:
             "storage": found.storage,
             "durability": found.durability,
             "asks for tokens": found.auth,
+            "tls": found.tls,
+            "open to everybody from elsewhere": found.exposed,
             "up": duration(found.uptime_ms // 1_000 * 1_000),
         },
     )

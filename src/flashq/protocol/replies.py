@@ -216,6 +216,8 @@ class SettingsView(Struct, gc=False):
     storage: str
     durability: str
     auth: bool
+    tls: bool
+    exposed: bool
     uptime_ms: int
 
 

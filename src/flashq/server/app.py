@@ -188,6 +188,8 @@ class Server:
             storage=_kind(config),
             durability="none" if _kind(config) == "memory" else config.durability,
             auth=self._context.access.anonymous is None,
+            tls=self.tls is not None,
+            exposed=self.exposed,
             uptime_ms=now.steady - self._started_ms,
         )
 

@@ -21,7 +21,7 @@ from flashq.model import Event, Instant
 from flashq.observe.events import Hub
 from flashq.storage.journal import Journal
 from flashq.storage.writer import Writer
-from flashq.transports.base import Gated, Waiting
+from flashq.transports.base import Gated, Patient, Waiting
 
 log = logging.getLogger("flashq")
 
@@ -84,7 +84,7 @@ class Runtime:
         self._fail = fail
         self._gated: dict[Gated, None] = {}
         self._doors: dict[Gated, None] = {}
-        self._patient: deque[Gated] = deque()
+        self._patient: deque[Patient] = deque()
         self._events: list[tuple[int, list[Event]]] = []
         self._commit_soon = False
         self._failed: StorageError | None = None
@@ -139,17 +139,17 @@ class Runtime:
         else:
             self._loop.call_soon(gated.refuse, self._failed)
 
-    def after_others(self, gated: Gated) -> None:
-        """``gated`` has stopped reading by itself: it goes on in its turn, one of them in each of the loop."""
-        self._patient.append(gated)
+    def after_others(self, patient: Patient) -> None:
+        """``patient`` has stopped reading by itself: it goes on in its turn, one of them in each of the loop."""
+        self._patient.append(patient)
         if len(self._patient) == 1:
             self._loop.call_soon(self._next_patient)
 
     def _next_patient(self) -> None:
-        gated = self._patient.popleft()
+        patient = self._patient.popleft()
         if self._patient:
             self._loop.call_soon(self._next_patient)
-        gated.go_on()
+        patient.go_on()
 
     def attach(self, gated: Gated) -> None:
         """A connection is there."""

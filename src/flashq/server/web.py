@@ -55,6 +55,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_timer: TimerHandle | None = None
         self._stuck_timer: TimerHandle | None = None
         self._unread = 0
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
@@ -71,6 +72,9 @@ class HttpConnection(HttpToolsProtocol):
         self._stop_stuck_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the newest request only, which may be one behind it
+            self._running.disconnected = True
+            self._running.message_event.set()
         self.pipeline.clear()  # nobody reads their answers; the collector would come late
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +102,10 @@ class HttpConnection(HttpToolsProtocol):
             raise PipelineTooLong  # nothing more of what came is parsed
         super().on_headers_complete()
         self.scope["state"]["whole"] = partial(send_whole, self.cycle)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - an ASGI application
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -157,7 +165,7 @@ def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
         return False
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    if not cycle.disconnected:
+    if not (cycle.disconnected or cycle.transport.is_closing()):
         end = b"\r\n\r\n" if cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
         cycle.transport.writelines((head, b"content-length: %d" % len(body), end, body))
         cycle.message_event.set()

@@ -12,6 +12,13 @@ from flashq.errors import StorageError
 from flashq.model import Instant
 
 
+class Patient(Protocol):
+    """Whoever lets others go first."""
+
+    def go_on(self) -> None:
+        """It is its turn."""
+
+
 class Gated(Protocol):
     """A connection: it holds answers back until they are durable, and stops reading when it is asked to."""
 
@@ -62,8 +69,8 @@ class Turns(Protocol):
     def wait(self, gated: Gated) -> None:
         """``gated`` holds something back."""
 
-    def after_others(self, gated: Gated) -> None:
-        """``gated`` has stopped reading by itself: let it go on in its turn, when the others had theirs."""
+    def after_others(self, patient: Patient) -> None:
+        """``patient`` has stopped reading by itself: let it go on in its turn, when the others had theirs."""
 
     def attach(self, gated: Gated) -> None:
         """A connection is there."""

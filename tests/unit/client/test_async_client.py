@@ -430,7 +430,7 @@ EVERYTHING = {
         **dict.fromkeys(("version", "host", "storage", "durability"), ""),
         **dict.fromkeys(("port", "http_port", "uptime_ms"), 0),
         "unix_socket": None,
-        "auth": False,
+        **dict.fromkeys(("auth", "tls", "exposed"), False),
     },
     **dict.fromkeys(("queued", "processing", "delayed", "dlq", "completed", "waiting_children"), 0),
     "metrics": {

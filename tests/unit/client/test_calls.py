@@ -81,7 +81,7 @@ SETTINGS = {
     **dict.fromkeys(("port", "http_port", "uptime_ms"), 1),
     "storage": "sqlite",
     "unix_socket": None,
-    "auth": False,
+    **dict.fromkeys(("auth", "tls", "exposed"), False),
 }
 NODE = {"node_id": "a", "host": "h", "port": 1, "is_leader": True, "state": "standalone"}
 WORKER = {

@@ -112,7 +112,13 @@ class House:
 
     def settings(self, now: Instant) -> SettingsView:
         """Made up."""
-        return SettingsView("1", "localhost", 1, 2, None, "sqlite", "full", auth=True, uptime_ms=now.steady)
+        return SettingsView(
+            *("1", "localhost", 1, 2, None, "sqlite", "full"),
+            auth=True,
+            tls=False,
+            exposed=False,
+            uptime_ms=now.steady,
+        )
 
     def leave(self, exit_code: int) -> None:
         """Remember it."""

@@ -316,10 +316,12 @@ REPLIES: list[tuple[Any, bytes]] = [
     ),
     (
         replies.SettingsReply(
-            settings=replies.SettingsView("1", "localhost", 1, 2, None, "sqlite", "full", auth=False, uptime_ms=3)
+            settings=replies.SettingsView(
+                *("1", "localhost", 1, 2, None, "sqlite", "full"), auth=False, tls=True, exposed=False, uptime_ms=3
+            )
         ),
         b'{"ok":true,"settings":{"version":"1","host":"localhost","port":1,"http_port":2,"unix_socket":null,'
-        b'"storage":"sqlite","durability":"full","auth":false,"uptime_ms":3}}',
+        b'"storage":"sqlite","durability":"full","auth":false,"tls":true,"exposed":false,"uptime_ms":3}}',
     ),
     (
         replies.NodesReply(nodes=[replies.NodeView("a", "localhost", 1, is_leader=True, state="standalone")]),

@@ -139,6 +139,25 @@ async def test_a_pipeline_without_end() -> None:
         some[1].close()
 
 
+async def test_a_client_that_leaves_a_pipeline_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """The request that is carried out learns of it, though others stand behind it; nothing is logged."""
+    application = Application()
+    application.hold.clear()
+    async with opened(application) as web:
+        _, writer = await connect(web)
+        writer.write(GET * 3)
+        async with asyncio.timeout(5):
+            while not web.state.tasks:
+                await asyncio.sleep(0.001)
+            writer.transport.abort()
+            while web.state.connections:
+                await asyncio.sleep(0.001)
+            application.hold.set()
+            while web.state.tasks:
+                await asyncio.sleep(0.001)
+    assert not caplog.records
+
+
 async def test_there_is_room_or_there_is_not() -> None:
     """A connection too many is closed without a word."""
     async with opened(Application(), lambda: False) as web:

@@ -12,7 +12,7 @@ from flashq.engine.settings import Settings
 from flashq.model import Event, Instant
 from flashq.observe.events import Hub
 from flashq.security.access import Access
-from flashq.transports.base import Gated
+from flashq.transports.base import Gated, Patient
 from flashq.transports.tcp import LineConnection
 
 Answer = dict[str, Any]
@@ -115,7 +115,7 @@ class FakeTurns:
         self.tail = 0
         self.waiting: dict[Gated, None] = {}
         self.doors: dict[Gated, None] = {}
-        self.patient: list[Gated] = []
+        self.patient: list[Patient] = []
         self.broke: list[BaseException] = []
         self.events: list[Event] = []
         self.handed_over = 0
@@ -147,7 +147,7 @@ class FakeTurns:
         """Remember who holds something."""
         self.waiting[gated] = None
 
-    def after_others(self, gated: Gated) -> None:
+    def after_others(self, gated: Patient) -> None:
         """Remember who lets others go first."""
         self.patient.append(gated)
 

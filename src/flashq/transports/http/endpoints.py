@@ -122,6 +122,8 @@ class Door:
                 counted = len(body)
                 if counted > most:
                     raise TooLarge(f"Body too large (max {most} bytes)")
+                if len(message["body"]) >= SMALL_BODY_BYTES:
+                    await self.calls.breathe()
                 if counted > SMALL_BODY_BYTES and context.unfinished > MAX_UNFINISHED_BYTES:
                     raise Overloaded(f"Too many unfinished bodies (max {MAX_UNFINISHED_BYTES} bytes together)")
         finally:
