@@ -62,17 +62,8 @@ class Archive:
         if asked:
             self._runtime.wait(self)
 
-    def send(self) -> None:
-        """Nothing is sent from here."""
-
     def refuse(self, error: StorageError) -> None:
         """There will be no answers; the server is ending."""
-
-    def hold_back(self) -> None:
-        """Nothing is read from here."""
-
-    def go_on(self) -> None:
-        """Nothing is read from here."""
 
     def _begin(self, call: Call, question: Question) -> None:
         def done() -> None:

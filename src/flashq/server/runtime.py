@@ -21,7 +21,7 @@ from flashq.model import Event, Instant
 from flashq.observe.events import Hub
 from flashq.storage.journal import Journal
 from flashq.storage.writer import Writer
-from flashq.transports.base import Gated, Patient, Waiting
+from flashq.transports.base import Door, Gated, Patient, Sender, Waiting
 
 log = logging.getLogger("flashq")
 
@@ -83,7 +83,7 @@ class Runtime:
         self._writer: Writer | None = None
         self._fail = fail
         self._gated: dict[Gated, None] = {}
-        self._doors: dict[Gated, None] = {}
+        self._doors: dict[Door, None] = {}
         self._patient: deque[Patient] = deque()
         self._events: list[tuple[int, list[Event]]] = []
         self._commit_soon = False
@@ -128,8 +128,8 @@ class Runtime:
                 self._loop.call_soon(self._commit)
             if journal.unsynced_bytes > MAX_UNSYNCED_BYTES and not self.held_back:
                 self.held_back = True
-                for gated in self._doors:
-                    gated.hold_back()
+                for door in self._doors:
+                    door.hold_back()
         return journal.tail
 
     def wait(self, gated: Gated) -> None:
@@ -151,15 +151,15 @@ class Runtime:
             self._loop.call_soon(self._next_patient)
         patient.go_on()
 
-    def attach(self, gated: Gated) -> None:
+    def attach(self, door: Door) -> None:
         """A connection is there."""
-        self._doors[gated] = None
+        self._doors[door] = None
 
-    def detach(self, gated: Gated) -> None:
+    def detach(self, door: Door) -> None:
         """A connection is gone."""
-        self._doors.pop(gated, None)
-        self._gated.pop(gated, None)
-        self.hub.leave(gated)
+        self._doors.pop(door, None)
+        self._gated.pop(door, None)
+        self.hub.leave(door)
 
     @property
     def unsynced_bytes(self) -> int:
@@ -172,11 +172,11 @@ class Runtime:
         """The second half of a turn, after the answer of the command that caused it: deliveries and events."""
         outbox = self.engine.outbox
         while outbox.deliveries:
-            answered: dict[Gated, None] = {}  # a connection that waits for many things sends once
+            answered: dict[Sender, None] = {}  # a connection that waits for many things sends once
             for waiting, delivered in outbox.take_deliveries():
                 answered[cast("Waiting", waiting).answer(delivered, now)] = None
-            for gated in answered:
-                gated.send()
+            for sender in answered:
+                sender.send()
         if outbox.events:
             depends_on = self.gather()
             events = outbox.take_events()
@@ -246,8 +246,8 @@ class Runtime:
             self.hub.publish(events.pop(0)[1])
         if self.held_back and journal.unsynced_bytes < MAX_UNSYNCED_BYTES // 2:
             self.held_back = False
-            for gated in self._doors:
-                gated.go_on()
+            for door in self._doors:
+                door.go_on()
 
     def commit_failed(self, error: BaseException, exit_code: int = EXIT_STORAGE) -> None:
         """Nothing more will be confirmed."""

@@ -20,28 +20,33 @@ class Patient(Protocol):
 
 
 class Gated(Protocol):
-    """A connection: it holds answers back until they are durable, and stops reading when it is asked to."""
-
-    def send(self) -> None:
-        """Send what was answered, or hold it until what it depends on is durable."""
+    """Whoever stands at the gate: holds something back until what it depends on is durable."""
 
     def release(self, durable: int) -> None:
-        """Send what depends on groups up to ``durable``."""
+        """Let go what depends on groups up to ``durable``."""
 
     def refuse(self, error: StorageError) -> None:
         """Answer everything that is still held with this error: it will never be confirmed."""
 
+
+class Sender(Protocol):
+    """Whoever has answers of calls that waited, and sends them once all of a turn are made."""
+
+    def send(self) -> None:
+        """Send what was answered, or hold it until what it depends on is durable."""
+
+
+class Door(Gated, Patient, Protocol):
+    """Where commands come in: it stops reading when it is asked to, and goes on when it may."""
+
     def hold_back(self) -> None:
         """Stop reading: the disk is far behind."""
-
-    def go_on(self) -> None:
-        """Read again."""
 
 
 class Waiting(Protocol):
     """A call that waits, as its door knows it; what the engine calls its token."""
 
-    def answer(self, delivered: Any, now: Instant) -> Gated:  # noqa: ANN401 - what it is, its command knows
+    def answer(self, delivered: Any, now: Instant) -> Sender:  # noqa: ANN401 - what it is, its command knows
         """What it waited for; nothing when its time is over. Returns who sends the answer, once all are made."""
 
 
@@ -72,10 +77,10 @@ class Turns(Protocol):
     def after_others(self, patient: Patient) -> None:
         """``patient`` has stopped reading by itself: let it go on in its turn, when the others had theirs."""
 
-    def attach(self, gated: Gated) -> None:
+    def attach(self, door: Door) -> None:
         """A connection is there."""
 
-    def detach(self, gated: Gated) -> None:
+    def detach(self, door: Door) -> None:
         """A connection is gone."""
 
     def broken(self, error: BaseException) -> None:

@@ -33,18 +33,21 @@ class Pending:
 
     Attributes:
         future: the answer's bytes, or the FlashQError that refuses it.
-        waits: whether what it waits for may take any time; else it is a commit that is on its way.
     """
 
-    __slots__ = ("_calls", "future", "jobs", "parked", "shape", "waits")
+    __slots__ = ("_calls", "future", "jobs", "parked", "shape")
 
     def __init__(self, calls: "Calls", shape: Shape, parked: Parked | None = None) -> None:
         self._calls = calls
         self.future: Future[bytes] = get_running_loop().create_future()
         self.shape = shape
         self.parked = parked
-        self.waits = parked is not None
         self.jobs = _NO_JOBS
+
+    @property
+    def waits(self) -> bool:
+        """Whether what it waits for may take any time; else it is a commit that is on its way."""
+        return self.parked is not None
 
     def answer(self, delivered: Any, now: Instant) -> "Calls":  # noqa: ANN401 - what it is, its command knows
         """What it waited for; nothing when its time is over."""

@@ -160,15 +160,6 @@ class Deliveries:
 
     # --- the gate: see flashq.transports.base.Gated ---
 
-    def send(self) -> None:
-        """Nothing waits for answers here."""
-
-    def hold_back(self) -> None:
-        """Nothing is read here."""
-
-    def go_on(self) -> None:
-        """Nothing is read here."""
-
     def release(self, durable: int) -> None:
         """Begin what depends on groups up to ``durable``."""
         held, upto = self._held, self._seen

@@ -140,8 +140,6 @@ async def test_a_failed_disk_leaves_questions_open() -> None:
     reader = Reader()
     _, archive = made(reader)
     archive.refuse(StorageError("The disk failed"))
-    for idle in (archive.send, archive.hold_back, archive.go_on):
-        idle()
     assert reader.asked == []
 
 

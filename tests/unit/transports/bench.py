@@ -12,7 +12,7 @@ from flashq.engine.settings import Settings
 from flashq.model import Event, Instant
 from flashq.observe.events import Hub
 from flashq.security.access import Access
-from flashq.transports.base import Gated, Patient
+from flashq.transports.base import Door, Gated, Patient
 from flashq.transports.tcp import LineConnection
 
 Answer = dict[str, Any]
@@ -114,7 +114,7 @@ class FakeTurns:
         self.durable = 0
         self.tail = 0
         self.waiting: dict[Gated, None] = {}
-        self.doors: dict[Gated, None] = {}
+        self.doors: dict[Door, None] = {}
         self.patient: list[Patient] = []
         self.broke: list[BaseException] = []
         self.events: list[Event] = []
@@ -155,15 +155,15 @@ class FakeTurns:
         """The one whose turn it is goes on."""
         self.patient.pop(0).go_on()
 
-    def attach(self, gated: Gated) -> None:
+    def attach(self, door: Door) -> None:
         """A connection is there."""
-        self.doors[gated] = None
+        self.doors[door] = None
 
-    def detach(self, gated: Gated) -> None:
+    def detach(self, door: Door) -> None:
         """A connection is gone."""
-        self.doors.pop(gated, None)
-        self.waiting.pop(gated, None)
-        self.hub.leave(gated)
+        self.doors.pop(door, None)
+        self.waiting.pop(door, None)
+        self.hub.leave(door)
 
     def broken(self, error: BaseException) -> None:
         """Remember it."""

@@ -5,15 +5,23 @@ from typing import Any
 
 import pytest
 
+from flashq.server.archive import Archive
 from flashq.server.runtime import Runtime
-from flashq.transports.base import Gated, Turns, Waiting
+from flashq.transports.base import Door, Gated, Patient, Sender, Turns, Waiting
+from flashq.transports.calls import Calls, Pending
 from flashq.transports.tcp import LineConnection, _Wait
+from flashq.webhooks.delivery import Deliveries
 
 
 @pytest.mark.parametrize(
     ("protocol", "real"),
-    [(Gated, LineConnection), (Waiting, _Wait), (Turns, Runtime)],
-    ids=["Gated", "Waiting", "Turns"],
+    [
+        *((protocol, door) for door in (LineConnection, Calls) for protocol in (Door, Gated, Patient, Sender)),
+        *((Gated, gated) for gated in (Archive, Deliveries)),
+        *((Waiting, waiting) for waiting in (_Wait, Pending)),
+        (Turns, Runtime),
+    ],
+    ids=lambda side: side.__name__,
 )
 def test_what_stands_on_either_side_has_what_the_other_needs(protocol: type[Any], real: type[Any]) -> None:
     """Every method of the seam is there, with the same parameters."""
