@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.conformance.storage import StorageSuite
 
-from flashq.storage import tables, upkeep
+from flashq.storage import tables, upkeep, windows
 from flashq.storage.base import Storage
 from flashq.storage.memory import MemoryStorage
 from flashq.storage.sqlite import Durability, SqliteStorage
@@ -67,11 +67,11 @@ class TestSqliteInSmallPieces(TestSqlite):
         """A slice is a few rows, a window a few groups, the log a few pages."""
         monkeypatch.setattr(tables, "SLICE_ROWS", 3)
         monkeypatch.setattr(tables, "_IDS_AT_ONCE", 2)
-        monkeypatch.setattr(upkeep, "WINDOW_CHANGES", 40)
-        monkeypatch.setattr(upkeep, "FEED_CHANGES", 10)
-        monkeypatch.setattr(upkeep, "UNFOLDED_CHANGES", 30)
-        monkeypatch.setattr(upkeep, "EASY_PACE", 4)
-        monkeypatch.setattr(upkeep, "HARD_PACE", 2)
+        monkeypatch.setattr(windows, "WINDOW_CHANGES", 40)
+        monkeypatch.setattr(windows, "FEED_CHANGES", 10)
+        monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 30)
+        monkeypatch.setattr(windows, "EASY_PACE", 4)
+        monkeypatch.setattr(windows, "HARD_PACE", 2)
         monkeypatch.setattr(upkeep, "CHECKPOINT_BYTES", 100_000)
 
     def test_the_newest_dropped_ids_are_remembered(self) -> None:

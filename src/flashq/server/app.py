@@ -48,7 +48,7 @@ from flashq.server.web import Web
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import storage_for
-from flashq.storage.upkeep import Retention
+from flashq.storage.windows import Retention
 from flashq.storage.writer import Writer
 from flashq.transports.calls import Calls
 from flashq.transports.http.app import build

@@ -6,7 +6,7 @@ from typing import Final
 
 from flashq.storage.base import Storage
 from flashq.storage.sqlite import Durability, SqliteStorage
-from flashq.storage.upkeep import Retention
+from flashq.storage.windows import Retention
 
 _SQLITE: Final = "sqlite:///"
 _MEMORY: Final = "memory://"

@@ -30,7 +30,8 @@ from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.schema import migrate, steps
 from flashq.storage.tables import Tables
-from flashq.storage.upkeep import Retention, Upkeep
+from flashq.storage.upkeep import Upkeep
+from flashq.storage.windows import Retention, Windows
 
 Durability = Literal["full", "relaxed"]
 
@@ -41,6 +42,7 @@ class SqliteStorage:
     _connection: apsw.Connection
     _tables: Tables
     _upkeep: Upkeep
+    _windows: Windows
     _tail: Fold
     """What was found in the journal; until it is loaded."""
 
@@ -86,7 +88,7 @@ class SqliteStorage:
 
     def commit(self, number: int, blob: bytes) -> None:
         """Append a row to the journal. See `flashq.storage.base.Storage`."""
-        newest = self._upkeep.newest
+        newest = self._windows.newest
         if number <= newest:
             return
         with self._plainly():
@@ -107,7 +109,7 @@ class SqliteStorage:
         """Feed a question about the past. See `flashq.storage.base.Storage`."""
         with self._plainly():
             self._require_writable()
-            yield from self._upkeep.read(question)
+            yield from self._windows.read(question)
 
     def close(self) -> None:
         """Leave a database that is complete in its one file. See `flashq.storage.base.Storage`."""
@@ -134,22 +136,17 @@ class SqliteStorage:
         database.check_pages(connection, path)
         migrate(connection, steps("sqlite"))
         tables = Tables(connection)
-        upkeep = Upkeep(
-            path,
-            connection,
-            tables,
-            high_water,
-            steady_ms=self._steady_ms,
-            relaxed=self._relaxed,
-            retention=self._retention,
-        )
-        high_water.check(Mark(upkeep.newest, tables.meta.epoch), path)
-        self._tail = upkeep.fold_tail()
+        windows = Windows(str(path), tables, self._retention)
+        high_water.check(Mark(windows.newest, tables.meta.epoch), path)
+        self._tail = windows.fold_tail()
         tables.start_epoch()  # the first change: whatever is wrong has been found by now
-        high_water.write(Mark(upkeep.newest, tables.meta.epoch))
+        high_water.write(Mark(windows.newest, tables.meta.epoch))
         sync_folder(path.parent)
-        self._connection, self._tables, self._upkeep, self._writable = connection, tables, upkeep, True
-        return upkeep.newest
+        self._upkeep = Upkeep(
+            path, connection, tables, windows, high_water, steady_ms=self._steady_ms, relaxed=self._relaxed
+        )
+        self._connection, self._tables, self._windows, self._writable = connection, tables, windows, True
+        return windows.newest
 
     def _require_writable(self) -> None:
         if not self._writable:

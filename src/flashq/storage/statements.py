@@ -8,36 +8,9 @@ texts stay under 16 KB each, or the statement cache of apsw would not take them 
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
+from flashq.engine.records import CronRow, WebhookRow
+from flashq.storage.rows import AUDIT, CHANGED, COUNTERS, FINISHED, JOB, OPERATION, PROGRESSED, QUEUE, SETTINGS, Meta
 
-from flashq.engine.records import CronRow, JobRow, QueueRow, WebhookRow
-
-
-class Meta(Struct):
-    """Where the tables stand: the row of the table ``meta``, described there."""
-
-    epoch: int
-    folded: int
-    next_id: int
-    completions: int
-    forget: int
-    forget_results: int
-    dropped: int
-    audited: int
-
-
-JOB: Final = tuple(name for name in JobRow.__struct_fields__ if name != "inputs")
-"""The columns of a job; its inputs have a table of their own, since one may come at a time."""
-QUEUE: Final = QueueRow.__struct_fields__
-CHANGED: Final = ("state", "run_at", "started_at", "attempts", "message", "fence_epoch", "fence_serial", "returns")
-PROGRESSED: Final = ("progress", "message")
-FINISHED: Final = ("state", "started_at", "done", "done_at", "token", "result")
-_SETTINGS: Final = ("paused", "rate_limit", "concurrency_limit")
-_COUNTERS: Final = ("pushed", "completed", "failed", "cancelled", "expired", "purged")
-AUDIT: Final = (
-    "number", "at", "event", "queue", "first", "last", "attempt", "worker", "by_name", "peer", "door", "detail"
-)  # fmt: skip
-OPERATION: Final = ("number", "at", "action", "target", "by_name", "peer", "door", "detail")
 _JSON: Final = ("data", "result")
 """Bytes in the program, text in the tables, where people read them."""
 
@@ -75,7 +48,7 @@ def _update(table: str, key: str, columns: Sequence[str], rows: int) -> str:
 
 
 def _add_to_queues(rows: int) -> str:
-    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTERS)
+    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTERS)
     values = _values(rows, len(QUEUE))
     return (
         f"INSERT INTO queues ({', '.join(QUEUE)}) SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL "
@@ -100,7 +73,7 @@ FINISH_UPDATES: Final = {size: _update("jobs", "id", FINISHED, size) for size in
 QUEUE_COUNTS: Final = {size: _add_to_queues(size) for size in (10, 200)}
 AUDIT_INSERTS: Final = {size: _insert("audit", AUDIT, size) for size in (10, 200)}
 OPERATION_INSERTS: Final = {size: _insert("operations", OPERATION, size) for size in (10, 200)}
-QUEUE_SETTINGS: Final = {size: _update("queues", "name", _SETTINGS, size) for size in (10, 200)}
+QUEUE_SETTINGS: Final = {size: _update("queues", "name", SETTINGS, size) for size in (10, 200)}
 
 SELECT_META: Final = f"SELECT {', '.join(Meta.__struct_fields__)} FROM meta"
 UPDATE_META: Final = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in Meta.__struct_fields__)}"

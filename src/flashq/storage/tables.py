@@ -15,26 +15,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import merge
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 import apsw
-import msgspec
 from msgspec import structs
 
 from flashq.engine.records import (
     KEEP_DROPPED,
     MAX_SPAN,
-    Actor,
     CallRow,
-    CronRow,
     Happened,
     JobRow,
     Operated,
     Pushed,
-    QueueRow,
     Snapshot,
-    WebhookRow,
 )
 from flashq.engine.trail import Numbered, Operations, Question, numbered
 from flashq.errors import StorageError
@@ -42,6 +37,25 @@ from flashq.model import WAITING
 from flashq.protocol.limits import MAX_HISTORY, MAX_ID
 from flashq.storage import statements as sql
 from flashq.storage.fold import Fold
+from flashq.storage.rows import (
+    Meta,
+    Row,
+    changed_members,
+    cron_row,
+    finished_members,
+    happened_back,
+    happened_rows,
+    jobs_of,
+    json_list,
+    operated_back,
+    operated_row,
+    progressed_members,
+    queue_row,
+    stored_cron,
+    stored_job,
+    stored_webhook,
+    webhook_row,
+)
 
 SLICE_ROWS: Final = 1_000
 SLICE_BYTES: Final = 1024 * 1024
@@ -51,15 +65,8 @@ MAX_OPERATIONS: Final = 100_000
 """Actions of operators that are kept: people make them one by one, so this is years; a program that goes wild may not
 fill the disk with them."""
 
-_Row = Sequence[object]
 _Item = TypeVar("_Item")
 
-_DEPENDS_ON: Final = sql.JOB.index("depends_on")
-_TAGS: Final = sql.JOB.index("tags")
-_DATA: Final = sql.JOB.index("data")
-_COLUMNS: Final = len(sql.JOB)
-_PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 : _COLUMNS]
-"""What a job that is nothing but payload and options has in the columns after its payload."""
 _IDS_AT_ONCE: Final = 2_000
 _ROWS_AT_ONCE: Final = 200
 
@@ -81,12 +88,33 @@ class Tables:
         row = connection.execute(sql.SELECT_META).get
         if row is None:
             raise StorageError(f"{connection.filename}: the database is damaged: the table meta is empty")
-        self.meta = sql.Meta(*row)
+        self.meta = Meta(*row)
 
     def newest(self) -> int:
         """Number of the newest group, folded or not."""
         number = self._db.execute("SELECT max(number) FROM journal").get
         return self.meta.folded if number is None else int(number)
+
+    def groups(self, after: int) -> Iterator[tuple[int, bytes]]:
+        """The groups of the journal behind one; see `flashq.storage.windows.Tables`.
+
+        Each with a statement of its own: one that is under way would keep the log from being moved.
+        """
+        number = after + 1
+        while (blob := self._group(number)) is not None:
+            yield number, blob
+            number += 1
+
+    def group(self, number: int) -> bytes:
+        """A group that is in the journal.
+
+        Raises:
+            StorageError: it is not.
+        """
+        blob = self._group(number)
+        if blob is None:
+            raise StorageError(f"{self._db.filename}: group {number} is missing from the journal")
+        return blob
 
     def start_epoch(self) -> None:
         """Count this start, and clear away what a window that was never finished left of jobs born in it."""
@@ -107,10 +135,10 @@ class Tables:
             epoch=meta.epoch,
             completions=meta.completions,
             jobs=self._jobs(),
-            queues=[_queue_row(row) for row in select(sql.SELECT_QUEUES)],
-            crons=[_cron_row(row) for row in select(sql.SELECT_CRONS)],
+            queues=[queue_row(row) for row in select(sql.SELECT_QUEUES)],
+            crons=[cron_row(row) for row in select(sql.SELECT_CRONS)],
             dropped=[id for (id,) in select(sql.SELECT_DROPPED, (meta.dropped,))],
-            webhooks=[_webhook_row(row) for row in select(sql.SELECT_WEBHOOKS)],
+            webhooks=[webhook_row(row) for row in select(sql.SELECT_WEBHOOKS)],
             calls=[CallRow(*row) for row in select(sql.SELECT_CALLS)],
         )
 
@@ -145,13 +173,13 @@ class Tables:
         if isinstance(question, Operations):
             before = min(question.before or MAX_ID, self.meta.audited + 1)
             rows = self._db.execute(sql.SELECT_OPERATIONS, (before, question.since, question.limit + 1)).fetchall()
-            return map(_operated_back, reversed(rows))
+            return map(operated_back, reversed(rows))
         id, audited = question.id, self.meta.audited
         found = self._db.execute(sql.SELECT_HISTORY, (id, audited, id - MAX_SPAN + 1, MAX_HISTORY + 1)).fetchall()
         if not found:
             return iter(())
         starts = self._db.execute(sql.SELECT_STARTS, (found[-1][0], audited)).fetchall()
-        return merge(map(_happened_back, reversed(found)), map(_operated_back, starts), key=itemgetter(0))
+        return merge(map(happened_back, reversed(found)), map(operated_back, starts), key=itemgetter(0))
 
     def trim(self, since: int, max_rows: int) -> Iterator[None]:
         """Let go of the oldest of the trail.
@@ -179,16 +207,16 @@ class Tables:
     def _work(self, fold: Fold) -> Iterator[int]:
         """Do everything of a window that may be done twice; yields after each statement how many rows it was."""
         for ids in _pieces(fold.ended(), _IDS_AT_ONCE):
-            self._db.execute(sql.DELETE_JOBS, (_json(ids),))
+            self._db.execute(sql.DELETE_JOBS, (json_list(ids),))
             yield len(ids) // 2
-        yield from self._many(sql.CHANGE_UPDATES, map(_changed_members, fold.changed()))
-        yield from self._many(sql.PROGRESS_UPDATES, map(_progressed_members, fold.progressed()))
-        yield from self._many(sql.FINISH_UPDATES, map(_finished_members, fold.finished()))
+        yield from self._many(sql.CHANGE_UPDATES, map(changed_members, fold.changed()))
+        yield from self._many(sql.PROGRESS_UPDATES, map(progressed_members, fold.progressed()))
+        yield from self._many(sql.FINISH_UPDATES, map(finished_members, fold.finished()))
         yield from self._collect(fold)
         yield from self._insert(fold.born())
         number = self.meta.dropped + 1
         for ids in _pieces(fold.dropped, _IDS_AT_ONCE):
-            self._db.execute(sql.ADD_DROPPED, (number, _json(ids)))
+            self._db.execute(sql.ADD_DROPPED, (number, json_list(ids)))
             number += len(ids)
             yield len(ids)
         yield from self._audit(fold)
@@ -198,7 +226,7 @@ class Tables:
     def _calls(self, fold: Fold) -> Iterator[int]:
         """What is owed to webhooks. A call made and over in the window may be there from an earlier try of it."""
         for numbers in _pieces(fold.calls_over, _IDS_AT_ONCE):
-            self._db.execute(sql.DELETE_CALLS, (_json(numbers),))
+            self._db.execute(sql.DELETE_CALLS, (json_list(numbers),))
             yield len(numbers)
         for id in [id for id, row in fold.webhooks.items() if row is None]:
             self._db.execute("DELETE FROM webhook_calls WHERE webhook = ?", (id,))
@@ -209,8 +237,10 @@ class Tables:
 
     def _audit(self, fold: Fold) -> Iterator[int]:
         records, _ = numbered(fold.audit, self.meta.audited)
-        happened = [row for number, record in records if isinstance(record, Happened) for row in _rows(number, record)]
-        operated = [_operated(number, record) for number, record in records if isinstance(record, Operated)]
+        happened = [
+            row for number, record in records if isinstance(record, Happened) for row in happened_rows(number, record)
+        ]
+        operated = [operated_row(number, record) for number, record in records if isinstance(record, Operated)]
         yield from self._many(sql.AUDIT_INSERTS, happened)
         yield from self._many(sql.OPERATION_INSERTS, operated)
 
@@ -221,7 +251,7 @@ class Tables:
             yield 1
         if self._db.execute(sql.ANY_INPUTS).get:
             for ids in _pieces(fold.without_inputs(), _IDS_AT_ONCE):
-                self._db.execute(sql.DELETE_INPUTS, (_json(ids),))
+                self._db.execute(sql.DELETE_INPUTS, (json_list(ids),))
                 yield len(ids)
         for id, inputs in fold.collected():
             yield from self._insert_inputs(id, inputs)
@@ -232,11 +262,11 @@ class Tables:
             yield 1 + _in_rows(len(result))
 
     def _insert(self, born: Iterable[Pushed | JobRow]) -> Iterator[int]:
-        rows: list[_Row] = []
+        rows: list[Row] = []
         size = 0
         for birth in born:
             if isinstance(birth, JobRow):
-                rows.append(_stored(birth))
+                rows.append(stored_job(birth))
                 size += len(birth.data)
                 if birth.inputs is not None:
                     yield from self._insert_inputs(birth.id, birth.inputs)
@@ -260,7 +290,7 @@ class Tables:
             first += len(data)
             yield len(data) + _in_rows(size * len(data) // len(run.data))
 
-    def _many(self, statements: Mapping[int, str], rows: Iterable[_Row]) -> Iterator[int]:
+    def _many(self, statements: Mapping[int, str], rows: Iterable[Row]) -> Iterator[int]:
         """Run one of the statements, which differ in how many rows they take, as often as the rows need."""
         for piece in _pieces(list(rows), max(statements)):
             size = _smallest(statements, len(piece))
@@ -302,49 +332,27 @@ class Tables:
             if cron is None:
                 self._db.execute("DELETE FROM crons WHERE name = ?", (name,))
             else:
-                *members, tags = structs.astuple(cron)
-                self._db.execute(sql.SET_CRON, (*members, None if tags is None else _json(tags)))
+                self._db.execute(sql.SET_CRON, stored_cron(cron))
         for id, webhook in fold.webhooks.items():
             if webhook is None:
                 self._db.execute("DELETE FROM webhooks WHERE id = ?", (id,))
             else:
-                self._db.execute(sql.SET_WEBHOOK, _stored_webhook(webhook))
+                self._db.execute(sql.SET_WEBHOOK, stored_webhook(webhook))
         self._db.execute("DELETE FROM dropped WHERE number <= ?", (meta.dropped - KEEP_DROPPED,))
         self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
         self._db.execute(sql.UPDATE_META, structs.astuple(meta))
         self.meta = meta
 
     def _jobs(self) -> Iterator[JobRow | Pushed]:
-        """All jobs; consecutive plain ones that share everything but the payload as one record."""
-        shared: tuple[Any, ...] = ()
-        first = 0
-        payloads: list[bytes] = []
-        for row in self._db.execute(sql.SELECT_JOBS, (self.meta.next_id,)):
-            if row[_DATA + 1 :] == _PLAIN:
-                if row[1:_DATA] == shared and row[0] == first + len(payloads) and len(payloads) < SLICE_ROWS:
-                    payloads.append(row[_DATA])
-                    continue
-                if _starts_a_run(row):
-                    if payloads:
-                        yield _run(first, shared, payloads)
-                    shared, first, payloads = row[1:_DATA], row[0], [row[_DATA]]
-                    continue
-            if payloads:
-                yield _run(first, shared, payloads)
-                shared, payloads = (), []
-            job = JobRow(*row)
-            if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
-                job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
-            if job.collect:
-                job.collect = True  # which comes as a number
-                job.inputs = self._inputs(job.id)
-            yield job
-        if payloads:
-            yield _run(first, shared, payloads)
+        return jobs_of(self._db.execute(sql.SELECT_JOBS, (self.meta.next_id,)), self._inputs)
 
     def _inputs(self, id: int) -> list[tuple[int, bytes]] | None:
         rows: list[Any] = self._db.execute(sql.SELECT_INPUTS, (id,)).fetchall()
         return rows or None
+
+    def _group(self, number: int) -> bytes | None:
+        blob: bytes | None = self._db.execute("SELECT blob FROM journal WHERE number = ?", (number,)).get
+        return blob
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -353,54 +361,9 @@ class Tables:
         self._db.execute("COMMIT")
 
 
-def _rows(number: int, record: Happened) -> Iterator[_Row]:
-    """The rows of a record: one a run."""
-    by, runs = record.by, record.runs
-    for at in range(0, len(runs), 2):
-        yield (
-            number + at // 2, record.at, record.event, record.queue, runs[at], runs[at] + runs[at + 1] - 1,
-            record.attempt, record.worker, by.name, by.peer, by.door, record.detail,
-        )  # fmt: skip
-
-
-def _operated(number: int, record: Operated) -> _Row:
-    by = record.by
-    return number, record.at, record.action, record.target, by.name, by.peer, by.door, record.detail
-
-
-def _happened_back(row: tuple[Any, ...]) -> Numbered:
-    number, at, event, queue, first, last, attempt, worker, name, peer, door, detail = row
-    runs = [first, last - first + 1]
-    return number, Happened(at, event, queue, runs, Actor(name, peer, door), attempt, worker, detail)
-
-
-def _operated_back(row: tuple[Any, ...]) -> Numbered:
-    number, at, action, target, name, peer, door, detail = row
-    return number, Operated(at, action, Actor(name, peer, door), target, detail)
-
-
-_changed_members: Final = attrgetter("id", *sql.CHANGED)
-_progressed_members: Final = attrgetter("id", *sql.PROGRESSED)
-_finished_members: Final = attrgetter("id", *sql.FINISHED)
-
-
 def _in_rows(size: int) -> int:
     """Payload bytes as the number of rows that take as long to write."""
     return size * SLICE_ROWS // SLICE_BYTES
-
-
-def _starts_a_run(row: tuple[Any, ...]) -> bool:
-    """Whether a row without anything in its last columns is that of a job that was pushed and has waited since."""
-    job = JobRow(*row)
-    waited = job.run_at == job.created_at and not (job.started_at or job.attempts)
-    return job.state == WAITING and waited and not job.ttl
-
-
-def _run(first: int, shared: tuple[Any, ...], payloads: list[bytes]) -> Pushed:
-    """Jobs with consecutive ids whose columns between id and payload are ``shared``."""
-    job = JobRow(*(first, *shared, payloads[0]))
-    options = job.priority, job.max_attempts, job.backoff, job.ttl, job.timeout
-    return Pushed(job.queue, first, job.created_at, *options, payloads)
 
 
 def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
@@ -409,41 +372,3 @@ def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
 
 def _smallest(statements: Mapping[int, str], rows: int) -> int:
     return min(size for size in statements if size >= rows)
-
-
-def _stored(row: JobRow) -> _Row:
-    if row.depends_on is None and row.tags is None:
-        return structs.astuple(row)[:_COLUMNS]
-    depends_on = None if row.depends_on is None else _json(row.depends_on)
-    tags = None if row.tags is None else _json(row.tags)
-    members = list(structs.astuple(row)[:_COLUMNS])
-    members[_DEPENDS_ON], members[_TAGS] = depends_on, tags
-    return members
-
-
-def _json(items: Sequence[int] | Sequence[str]) -> str:
-    return msgspec.json.encode(items).decode()
-
-
-def _list(text: str | None, of: type[_Item]) -> list[_Item] | None:
-    return None if text is None else msgspec.json.decode(text, type=list[of])  # type: ignore[valid-type]
-
-
-def _queue_row(row: tuple[object, ...]) -> QueueRow:
-    return msgspec.convert((row[0], bool(row[1]), *row[2:]), QueueRow)
-
-
-def _cron_row(row: tuple[Any, ...]) -> CronRow:
-    cron = CronRow(*row)
-    cron.tags = _list(row[-1], str)
-    return cron
-
-
-def _webhook_row(row: tuple[Any, ...]) -> WebhookRow:
-    webhook = WebhookRow(*row)
-    webhook.events = _list(row[2], str) or []
-    return webhook
-
-
-def _stored_webhook(webhook: WebhookRow) -> _Row:
-    return webhook.id, webhook.url, _json(webhook.events), webhook.queue, webhook.secret, webhook.created_at

@@ -9,11 +9,12 @@ import pytest
 from flashq.engine.records import Actor, Completed, CronDeleted, Happened, Operated, Pushed, Record
 from flashq.engine.trail import JobHistory
 from flashq.errors import StorageError
-from flashq.storage import database, tables, upkeep
+from flashq.storage import database, tables, upkeep, windows
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.records import encode
 from flashq.storage.tables import Tables
-from flashq.storage.upkeep import Retention, Upkeep
+from flashq.storage.upkeep import Upkeep
+from flashq.storage.windows import Retention, Windows
 
 
 class Kept:
@@ -26,20 +27,21 @@ class Kept:
         self.db = database.connect(path)
         self.tables = Tables(self.db)
         self.high_water = HighWater(database.beside(path, ".highwater"))
+        self.windows = Windows(str(path), self.tables, retention)
         self.upkeep = Upkeep(
             path,
             self.db,
             self.tables,
+            self.windows,
             self.high_water,
             steady_ms=lambda: self.now,
             relaxed=relaxed,
-            retention=retention,
         )
         self.next_id = 1
 
     def commit(self, *records: Record) -> int:
         """One group, with the number it gets."""
-        number, blob = self.upkeep.newest + 1, encode(records)
+        number, blob = self.windows.newest + 1, encode(records)
         self.upkeep.before_commit()
         self.db.execute("INSERT INTO journal VALUES (?, ?)", (number, blob))
         self.upkeep.committed(number, blob)
@@ -104,7 +106,7 @@ def test_a_window_has_bounds(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> Non
     """By changes, by bytes and by groups; whichever comes first, but one group at least."""
     for name, bound in (("WINDOW_CHANGES", 20), ("WINDOW_BYTES", 3_000), ("WINDOW_GROUPS", 3)):
         with monkeypatch.context() as patch:
-            patch.setattr(upkeep, name, bound)
+            patch.setattr(windows, name, bound)
             before = kept.tables.meta.folded
             for _ in range(4):
                 kept.push(10, size=100)
@@ -126,8 +128,8 @@ def test_a_long_journal_is_folded_under_load(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
     """In step with the commits, so that the journal stops growing."""
-    monkeypatch.setattr(upkeep, bound, value)
-    monkeypatch.setattr(upkeep, "EASY_PACE", 50)
+    monkeypatch.setattr(windows, bound, value)
+    monkeypatch.setattr(windows, "EASY_PACE", 50)
     longest = 0
     for _ in range(400):
         kept.push(10)
@@ -141,9 +143,9 @@ def test_the_pace_follows_the_length(kept: Kept, monkeypatch: pytest.MonkeyPatch
     """Past the bound a slice now and then, far past it as many as it takes."""
     done: list[int] = []
     monkeypatch.setattr(Upkeep, "_fold_slice", lambda self: done.append(1) is None)
-    monkeypatch.setattr(upkeep, "UNFOLDED_CHANGES", 1_000)
-    monkeypatch.setattr(upkeep, "EASY_PACE", 500)
-    monkeypatch.setattr(upkeep, "HARD_PACE", 100)
+    monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 1_000)
+    monkeypatch.setattr(windows, "EASY_PACE", 500)
+    monkeypatch.setattr(windows, "HARD_PACE", 100)
     slices_after = []
     for _ in range(10):
         kept.push(500)
@@ -154,9 +156,9 @@ def test_the_pace_follows_the_length(kept: Kept, monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_left_to_fold_ends_the_pace(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound below what a single group has does not make upkeep spin."""
-    monkeypatch.setattr(upkeep, "UNFOLDED_BYTES", 0.001)
-    monkeypatch.setattr(upkeep, "EASY_PACE", 1)
-    monkeypatch.setattr(upkeep, "HARD_PACE", 1)
+    monkeypatch.setattr(windows, "UNFOLDED_BYTES", 0.001)
+    monkeypatch.setattr(windows, "EASY_PACE", 1)
+    monkeypatch.setattr(windows, "HARD_PACE", 1)
     kept.push(1_000)
     kept.upkeep.tidy(idle=False)
     assert kept.journal() == 0
@@ -165,7 +167,7 @@ def test_nothing_left_to_fold_ends_the_pace(kept: Kept, monkeypatch: pytest.Monk
 
 def test_what_is_forgotten_later_is_never_written(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a long journal, short-lived jobs never become rows at all."""
-    monkeypatch.setattr(upkeep, "WINDOW_GROUPS", 1)
+    monkeypatch.setattr(windows, "WINDOW_GROUPS", 1)
     for done in range(1, 50, 10):
         push = Pushed("mail", done, 100, 0, 3, 0, 0, 0, [b"1"] * 10)
         results = [(id, b"1") for id in push_ids(push)]
@@ -183,7 +185,7 @@ def push_ids(push: Pushed) -> list[int]:
 
 def test_a_newest_group_without_completions_forgets_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the window's own groups decide."""
-    monkeypatch.setattr(upkeep, "WINDOW_GROUPS", 1)
+    monkeypatch.setattr(windows, "WINDOW_GROUPS", 1)
     kept.commit(Pushed("mail", 1, 1, 0, 3, 0, 0, 0, [b"1"]), Completed("mail", [1], 1, 2, 1, "t", [], 1, 1))
     kept.commit(CronDeleted("x"))
     slices(kept)
@@ -406,11 +408,11 @@ def test_actions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_long_journal_is_read_in_slices(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question looks at so many changes at a time, and at the tables first."""
-    monkeypatch.setattr(upkeep, "FEED_CHANGES", 2)
+    monkeypatch.setattr(windows, "FEED_CHANGES", 2)
     happened(kept, "pushed")
     slices(kept)
     for event in ("active", "failed", "retrying", "active"):
         happened(kept, event)
     question = JobHistory(1)
-    assert len(list(kept.upkeep.read(question))) == 2
+    assert len(list(kept.windows.read(question))) == 2
     assert [entry.event for entry in question.answer()[0]] == ["pushed", "active", "failed", "retrying", "active"]

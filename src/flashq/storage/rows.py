@@ -1,0 +1,188 @@
+"""Rows as tables have them: their columns, and the way between them and records. For any SQL backend. Pure.
+
+Every backend has the same tables with the same columns, so that people who look into one know the other, and so that
+there is one way of storing a job.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct, structs
+
+from flashq.engine.records import Actor, CronRow, Happened, JobRow, Operated, Pushed, QueueRow, WebhookRow
+from flashq.engine.trail import Numbered
+from flashq.model import WAITING
+
+
+class Meta(Struct):
+    """Where the tables stand: the row of the table ``meta``, described there."""
+
+    epoch: int
+    folded: int
+    next_id: int
+    completions: int
+    forget: int
+    forget_results: int
+    dropped: int
+    audited: int
+
+
+JOB: Final = tuple(name for name in JobRow.__struct_fields__ if name != "inputs")
+"""The columns of a job; its inputs have a table of their own, since one may come at a time."""
+QUEUE: Final = QueueRow.__struct_fields__
+CHANGED: Final = ("state", "run_at", "started_at", "attempts", "message", "fence_epoch", "fence_serial", "returns")
+PROGRESSED: Final = ("progress", "message")
+FINISHED: Final = ("state", "started_at", "done", "done_at", "token", "result")
+SETTINGS: Final = ("paused", "rate_limit", "concurrency_limit")
+COUNTERS: Final = ("pushed", "completed", "failed", "cancelled", "expired", "purged")
+AUDIT: Final = (
+    "number", "at", "event", "queue", "first", "last", "attempt", "worker", "by_name", "peer", "door", "detail"
+)  # fmt: skip
+OPERATION: Final = ("number", "at", "action", "target", "by_name", "peer", "door", "detail")
+
+Row = Sequence[Any]
+_Item = TypeVar("_Item")
+
+_DEPENDS_ON: Final = JOB.index("depends_on")
+_TAGS: Final = JOB.index("tags")
+_DATA: Final = JOB.index("data")
+_COLUMNS: Final = len(JOB)
+_PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 : _COLUMNS]
+"""What a job that is nothing but payload and options has in the columns after its payload."""
+_LONGEST_RUN: Final = 1_000
+"""Jobs that are read as one record."""
+
+
+def jobs_of(
+    rows: Iterable[tuple[Any, ...]], inputs: Callable[[int], list[tuple[int, bytes]] | None]
+) -> Iterator[JobRow | Pushed]:
+    """Jobs out of rows; consecutive plain ones that share everything but the payload as one record.
+
+    Args:
+        rows: of the table of jobs, in the order of their ids.
+        inputs: gives what a job has collected.
+    """
+    shared: tuple[Any, ...] = ()
+    first = 0
+    payloads: list[bytes] = []
+    for row in rows:
+        if row[_DATA + 1 :] == _PLAIN:
+            if row[1:_DATA] == shared and row[0] == first + len(payloads) and len(payloads) < _LONGEST_RUN:
+                payloads.append(row[_DATA])
+                continue
+            if _starts_a_run(row):
+                if payloads:
+                    yield _run(first, shared, payloads)
+                shared, first, payloads = row[1:_DATA], row[0], [row[_DATA]]
+                continue
+        if payloads:
+            yield _run(first, shared, payloads)
+            shared, payloads = (), []
+        job = JobRow(*row)
+        if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
+            job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
+        if job.collect:
+            job.collect = True  # which may come as a number
+            job.inputs = inputs(job.id)
+        yield job
+    if payloads:
+        yield _run(first, shared, payloads)
+
+
+changed_members: Final = attrgetter("id", *CHANGED)
+progressed_members: Final = attrgetter("id", *PROGRESSED)
+finished_members: Final = attrgetter("id", *FINISHED)
+
+
+def stored_job(row: JobRow) -> Row:
+    """The columns of a job; its inputs are not among them."""
+    if row.depends_on is None and row.tags is None:
+        return structs.astuple(row)[:_COLUMNS]
+    members = list(structs.astuple(row)[:_COLUMNS])
+    members[_DEPENDS_ON] = None if row.depends_on is None else json_list(row.depends_on)
+    members[_TAGS] = None if row.tags is None else json_list(row.tags)
+    return members
+
+
+def queue_row(row: Row) -> QueueRow:
+    """A queue out of its row."""
+    return msgspec.convert((row[0], bool(row[1]), *row[2:]), QueueRow)
+
+
+def stored_cron(cron: CronRow) -> Row:
+    """The columns of a schedule."""
+    *members, tags = structs.astuple(cron)
+    return (*members, None if tags is None else json_list(tags))
+
+
+def cron_row(row: Row) -> CronRow:
+    """A schedule out of its row."""
+    cron = CronRow(*row)
+    cron.tags = _list(row[-1], str)
+    return cron
+
+
+def stored_webhook(webhook: WebhookRow) -> Row:
+    """The columns of a webhook."""
+    return webhook.id, webhook.url, json_list(webhook.events), webhook.queue, webhook.secret, webhook.created_at
+
+
+def webhook_row(row: Row) -> WebhookRow:
+    """A webhook out of its row."""
+    webhook = WebhookRow(*row)
+    webhook.events = _list(row[2], str) or []
+    return webhook
+
+
+def happened_rows(number: int, record: Happened) -> Iterator[Row]:
+    """The rows of a record of the trail: one a run."""
+    by, runs = record.by, record.runs
+    for at in range(0, len(runs), 2):
+        yield (
+            number + at // 2, record.at, record.event, record.queue, runs[at], runs[at] + runs[at + 1] - 1,
+            record.attempt, record.worker, by.name, by.peer, by.door, record.detail,
+        )  # fmt: skip
+
+
+def happened_back(row: Row) -> Numbered:
+    """A record of the trail, with its number, out of one of its rows."""
+    number, at, event, queue, first, last, attempt, worker, name, peer, door, detail = row
+    runs = [first, last - first + 1]
+    return number, Happened(at, event, queue, runs, Actor(name, peer, door), attempt, worker, detail)
+
+
+def operated_row(number: int, record: Operated) -> Row:
+    """The row of an action."""
+    by = record.by
+    return number, record.at, record.action, record.target, by.name, by.peer, by.door, record.detail
+
+
+def operated_back(row: Row) -> Numbered:
+    """An action, with its number, out of its row."""
+    number, at, action, target, name, peer, door, detail = row
+    return number, Operated(at, action, Actor(name, peer, door), target, detail)
+
+
+def json_list(items: Sequence[int] | Sequence[str]) -> str:
+    """A list as a column has it."""
+    return msgspec.json.encode(items).decode()
+
+
+def _list(text: str | None, of: type[_Item]) -> list[_Item] | None:
+    return None if text is None else msgspec.json.decode(text, type=list[of])  # type: ignore[valid-type]
+
+
+def _starts_a_run(row: Row) -> bool:
+    """Whether a row without anything in its last columns is that of a job that was pushed and has waited since."""
+    job = JobRow(*row)
+    waited = job.run_at == job.created_at and not (job.started_at or job.attempts)
+    return job.state == WAITING and waited and not job.ttl
+
+
+def _run(first: int, shared: tuple[Any, ...], payloads: list[bytes]) -> Pushed:
+    """Jobs with consecutive ids whose columns between id and payload are ``shared``."""
+    job = JobRow(*(first, *shared, payloads[0]))
+    options = job.priority, job.max_attempts, job.backoff, job.ttl, job.timeout
+    return Pushed(job.queue, first, job.created_at, *options, payloads)
