@@ -11,6 +11,7 @@ import apsw
 import msgspec
 
 from flashq.errors import StorageError, StorageFull
+from flashq.storage import checksums
 from flashq.storage.files import make_file, publish, read_head
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
 
@@ -31,6 +32,7 @@ _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (apsw.IOError, "reading or writing the disk failed"),
     (apsw.Error, "SQLite failed"),
 )
+_WRONG_SUM: Final = "the database is damaged: what is in a page does not fit its checksum"
 TROUBLE: Final = (apsw.Error, OSError, msgspec.MsgspecError, UnicodeError)
 """What a database can raise besides StorageError: `in_plain_words` knows them all."""
 
@@ -71,6 +73,8 @@ def is_there(path: Path) -> bool:
         raise StorageError(f"{path}: not a FlashQ database, or its beginning is damaged")
     if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
         raise StorageError(f"{path}: a database, but of another program")
+    if checksums.in_header(head) and checksums.vfs() is None:
+        raise StorageError(f"{path}: its pages have checksums, and this apsw has no cksumvfs: install one from a wheel")
     return True
 
 
@@ -83,8 +87,10 @@ def create(path: Path) -> None:
     new = beside(path, ".new")
     beside(path, ".new-journal").unlink(missing_ok=True)
     make_file(new)
-    connection = apsw.Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = apsw.Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE, vfs=checksums.vfs())
     try:
+        if checksums.vfs() is not None:
+            connection.reserve_bytes("main", checksums.RESERVED_BYTES)
         connection.pragma("application_id", APPLICATION_ID)
         migrate(connection, steps("sqlite"))
     finally:
@@ -99,7 +105,7 @@ def connect(path: Path) -> apsw.Connection:
         StorageError: the disk has no write-ahead log.
         apsw.Error: it cannot be opened.
     """
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=checksums.vfs())
     try:
         # Closing must not write: a database that is refused stays as it is, and so does one whose disk has failed.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -133,8 +139,10 @@ def check_pages(connection: apsw.Connection, path: Path) -> None:
     """
     marker = beside(path, ".failed")
     verdict = connection.pragma("integrity_check" if marker.exists() else "quick_check", 1)
+    if f"error code={apsw.SQLITE_IOERR_DATA}" in verdict:
+        raise StorageError(f"{path}: {_WRONG_SUM}")
     if verdict != "ok":
-        raise StorageError(f"{path}: the database is damaged: {verdict}")
+        raise StorageError(f"{path}: the database is damaged: {' '.join(verdict.split())}")
     marker.unlink(missing_ok=True)
 
 
@@ -161,5 +169,7 @@ def in_plain_words(error: Exception, path: Path) -> StorageError:
         return StorageError(f"{where}: {error.strerror or error}")
     if isinstance(error, apsw.FullError):
         return StorageFull(f"{path}: there is no room left on the disk")
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+        return StorageError(f"{path}: {_WRONG_SUM}")
     words = next(words for kind, words in _WORDS if isinstance(error, kind))
     return StorageError(f"{path}: {words} ({error})")

@@ -9,7 +9,7 @@ import pytest
 from flashq.engine.records import Actor, Completed, CronDeleted, Happened, Operated, Pushed, Record
 from flashq.engine.trail import JobHistory
 from flashq.errors import StorageError
-from flashq.storage import database, tables, upkeep, windows
+from flashq.storage import checksums, database, tables, upkeep, windows
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.records import encode
 from flashq.storage.tables import Tables
@@ -301,6 +301,7 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Syncs]:
             return File(name, flags)  # type: ignore[arg-type]
 
     file_system = FileSystem()
+    monkeypatch.setattr(checksums, "vfs", lambda: "counting")
     yield count
     file_system.unregister()
 
