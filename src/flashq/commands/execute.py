@@ -1,5 +1,7 @@
 """The one way in: may this session do that, and what comes of it."""
 
+from typing import NoReturn
+
 from flashq.commands.audit import run_audited
 from flashq.commands.parked import Parked
 from flashq.commands.scope import RULES, closed, speaks_for
@@ -31,31 +33,13 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
     """
     kind = type(request)
     if session.allowed is not None and kind not in session.allowed:
-        if session.identity is not None:
-            context.access.denied(session.identity, session.peer, COMMANDS[kind].name, now.steady)
-        _refuse(session, kind)
+        _refuse(context, session, kind, now)
     if context.closing:
         raise ShuttingDown("The server is shutting down")
-    if session.scope is not None or context.engine.outbox.auditing:
-        return _closely(context, session, request, now)
-    reply: Reply | Parked = _RUN[kind](context, session, request, now)
-    return reply
-
-
-def _closely(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
-    """Carry out a request of a session that may not touch every queue, or one that goes into the history of jobs."""
+    run = _RUN[kind] if session.scope is None else _run_scoped
     if context.engine.outbox.auditing:
-        return run_audited(_narrowed, context, session, request, now, action=type(request) in ACTIONS)
-    return _narrowed(context, session, request, now)
-
-
-def _narrowed(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
-    kind = type(request)
-    if session.scope is not None:
-        narrowed = _narrow(context, session, request, now)
-        if narrowed is not None:
-            return narrowed
-    reply: Reply | Parked = _RUN[kind](context, session, request, now)
+        return run_audited(run, context, session, request, now, action=kind in ACTIONS)
+    reply: Reply | Parked = run(context, session, request, now)
     return reply
 
 
@@ -73,28 +57,40 @@ def speak_for(context: Context, session: Session, worker: str) -> None:
     session.worker = known
 
 
-def permit(session: Session, kind: type) -> None:
-    """Ask what `execute` asks first, for what is no command and needs the role of one.
+def permit(context: Context, session: Session, kind: type, now: Instant) -> None:
+    """Ask what `execute` asks first, for what is no command, needs the role of one, and speaks of all queues.
 
     Raises:
-        Unauthorized, Forbidden: this session may not send requests of this kind.
+        Unauthorized, Forbidden: this session may not send requests of this kind, or not touch every queue.
     """
     if session.allowed is not None and kind not in session.allowed:
-        _refuse(session, kind)
+        _refuse(context, session, kind, now)
+    if session.scope is not None:
+        _deny(context, session, kind, now)
+        raise Forbidden("Forbidden: this speaks of the whole server and needs a token for all queues")
 
 
-def _narrow(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked | None:
+def _run_scoped(context: Context, session: Session, request: AnyRequest, now: Instant) -> Reply | Parked:
+    """Carry out a request of a session that may not touch every queue, as far as its rule does not answer it."""
     kind = type(request)
     try:
-        narrowed: Reply | Parked | None = RULES.get(kind, closed)(context, session, request, now)
+        reply: Reply | Parked | None = RULES.get(kind, closed)(context, session, request, now)
     except Forbidden:
-        context.access.denied(session.identity, session.peer, COMMANDS[kind].name, now.steady)
+        _deny(context, session, kind, now)
         raise
-    return narrowed
+    if reply is None:
+        reply = _RUN[kind](context, session, request, now)
+    return reply
 
 
-def _refuse(session: Session, kind: type) -> None:
+def _refuse(context: Context, session: Session, kind: type, now: Instant) -> NoReturn:
+    if session.identity is not None:
+        _deny(context, session, kind, now)
     if session.allowed == BEFORE_AUTH:
         raise Unauthorized("Authentication required")
     command = COMMANDS[kind]
     raise Forbidden(f"Forbidden: {command.name} needs role {command.role}")
+
+
+def _deny(context: Context, session: Session, kind: type, now: Instant) -> None:
+    context.access.denied(session.identity, session.peer, COMMANDS[kind].name, now.steady)

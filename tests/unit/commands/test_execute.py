@@ -8,6 +8,7 @@ from flashq.commands.session import Session
 from flashq.commands.table import BEFORE_AUTH, COMMANDS
 from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
 from flashq.protocol.requests import Ping, Push
+from flashq.security.identity import Identity, Scope
 
 
 def test_before_a_token(desk: Desk) -> None:
@@ -47,17 +48,31 @@ def test_a_role_that_is_strong_enough(desk: Desk) -> None:
         desk.ask("PULL", queue="q", timeout=0)
 
 
-def test_what_is_no_command_needs_the_role_of_one() -> None:
-    """Whoever may send the command may; the refusals are those of the command."""
+def test_what_is_no_command_needs_the_role_of_one(desk: Desk) -> None:
+    """Whoever may send the command, for all queues, may; the refusals are those of the command."""
     session = Session()
-    permit(session, Push)
+    permit(desk.context, session, Push, desk.now)
     session.allowed = frozenset({Push})
-    permit(session, Push)
+    permit(desk.context, session, Push, desk.now)
     with pytest.raises(Forbidden, match=r"^Forbidden: PING needs role viewer$"):
-        permit(session, Ping)
+        permit(desk.context, session, Ping, desk.now)
+    session.scope = Scope(("mine",))
+    with pytest.raises(Forbidden, match=r"needs a token for all queues$"):
+        permit(desk.context, session, Push, desk.now)
     session.allowed = BEFORE_AUTH
     with pytest.raises(Unauthorized):
-        permit(session, Push)
+        permit(desk.context, session, Push, desk.now)
+
+
+def test_what_is_no_command_is_denied_in_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Who was refused it, for its role or for its queues, stands in the security log under the command's name."""
+    session = Session(peer="192.0.2.1")
+    for name, allowed, scope in (("weak", frozenset({Ping}), None), ("narrow", None, Scope(("mine",)))):
+        session.identify(Identity(name, "viewer", allowed, scope))
+        with pytest.raises(Forbidden):
+            permit(desk.context, session, Push, desk.now)
+    denied = [(record.message, record.flashq) for record in caplog.records]  # type: ignore[attr-defined]
+    assert denied == [("denied", {"name": name, "peer": "192.0.2.1", "command": "PUSH"}) for name in ("weak", "narrow")]
 
 
 def test_while_shutting_down(desk: Desk) -> None:

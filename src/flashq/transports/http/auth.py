@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from flashq.commands.execute import speak_for
+from flashq.commands.execute import permit, speak_for
 from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, Forbidden, Unauthorized
 from flashq.model import Instant
@@ -73,6 +73,14 @@ class Gatekeeper:
         if worker is not None:
             speak_for(self._context, session, worker.decode("latin-1"))
         return session
+
+    def permit(self, session: Session, kind: type) -> None:
+        """Let this session have what is no command, but tells as much of all queues as this one: see `execute.permit`.
+
+        Raises:
+            Unauthorized, Forbidden: it may not.
+        """
+        permit(self._context, session, kind, self._clock())
 
     def check_host(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse what asks for another host.

@@ -12,8 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path
 
-from flashq.commands.execute import permit
-from flashq.errors import Forbidden
 from flashq.model import Instant
 from flashq.observe.figures import Figures
 from flashq.observe.history import History
@@ -78,11 +76,9 @@ class Watching:
 
     def _admit(self, request: Request) -> None:
         headers = dict(request.scope["headers"])
-        self._door.gate.check_host(headers)
-        session = self._door.gate.session(request.scope, headers)
-        permit(session, MetricsRequest)
-        if session.scope is not None:
-            raise Forbidden("Forbidden: this speaks of the whole server and needs a token for all queues")
+        gate = self._door.gate
+        gate.check_host(headers)
+        gate.permit(gate.session(request.scope, headers), MetricsRequest)
 
 
 def _response(headers: Headers, body: bytes) -> Response:

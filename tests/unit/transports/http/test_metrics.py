@@ -178,6 +178,18 @@ async def test_who_may_look(watched: Watched, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("rights", [{"allowed": frozenset(COMMANDS) - {MetricsRequest}}, {"scope": Scope(("mine*",))}])
+async def test_who_may_not_look_is_in_the_log(
+    watched: Watched, caplog: pytest.LogCaptureFixture, path: str, rights: dict[str, object]
+) -> None:
+    """A denial is written into the security log as that of the command, whichever of the two rights was missing."""
+    watched.is_one(**rights)
+    await watched.client.get(path)
+    denied = [record.flashq for record in caplog.records if record.message == "denied"]  # type: ignore[attr-defined]
+    assert denied == [{"name": "one", "peer": "127.0.0.1", "command": "METRICS"}]
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_another_host_or_method(watched: Watched, path: str) -> None:
     """A page that was pointed here by name reads nothing; and there is nothing but to read."""
     refused = await watched.client.get(path, headers={"host": "evil.example"})
