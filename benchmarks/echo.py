@@ -20,10 +20,11 @@ class EchoServer:
 
     Attributes:
         port: where it listens.
-        unix_socket: it has none; here to be a place to connect to.
+        unix_socket, http_port: it has none; here to be a place to connect to.
     """
 
     unix_socket = ""
+    http_port = 0
 
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo"], stdout=subprocess.PIPE)

@@ -7,16 +7,16 @@ checked, nothing else. One connection has one request under way, as HTTP clients
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from time import perf_counter, sleep
 from typing import Final
 
 from benchmarks.latency import percentile
-from benchmarks.load import Lane, ask, connect, drive, fill, receive
+from benchmarks.load import ask, connect, driven, fill, receive
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
-from benchmarks.throughput import counters
+from benchmarks.throughput import counters, expect, samples
 
 QUEUE: Final = b"bench"
 PAYLOAD: Final = b'{"n":1234567}'
@@ -55,24 +55,24 @@ def pushes(size: Size, durability: Durability) -> Iterator[Result]:
     """POST of one job and its answer, and again."""
     jobs = size.jobs(64_000, SINGLE)
     goal = Goal(15_000) if durability == "memory" else None
-    samples = _samples(size, durability, lambda server: _pushes(server, jobs))
-    yield Result(f"POST of one job, {SINGLE} connections", durability, "jobs/s", samples, goal)
+    taken = samples(size, durability, lambda server: _pushes(server, jobs))
+    yield Result(f"POST of one job, {SINGLE} connections", durability, "jobs/s", taken, goal)
 
 
 def batches(size: Size, durability: Durability) -> Iterator[Result]:
     """POST of a thousand."""
     jobs = size.jobs(1_000_000, BATCHES * BATCH)
     goal = Goal(400_000) if durability == "memory" else None
-    samples = _samples(size, durability, lambda server: _batches(server, jobs))
-    yield Result(f"POST of {BATCH:,} jobs, {BATCHES} connections", durability, "jobs/s", samples, goal)
+    taken = samples(size, durability, lambda server: _batches(server, jobs))
+    yield Result(f"POST of {BATCH:,} jobs, {BATCHES} connections", durability, "jobs/s", taken, goal)
 
 
 def work(size: Size, durability: Durability) -> Iterator[Result]:
     """A pull of one job and its ack: two requests a job."""
     jobs = size.jobs(32_000, SINGLE)
     goal = Goal(10_000) if durability == "memory" else None
-    samples = _samples(size, durability, lambda server: _work(server, jobs))
-    yield Result(f"pull + ack of one job, {SINGLE} connections", durability, "jobs/s", samples, goal)
+    taken = samples(size, durability, lambda server: _work(server, jobs))
+    yield Result(f"pull + ack of one job, {SINGLE} connections", durability, "jobs/s", taken, goal)
 
 
 def lines_beside(size: Size) -> Iterator[Result]:
@@ -166,35 +166,27 @@ class Worker(HttpLane):
         return request(b"POST", b"/jobs/%b/ack" % id, b'{"token":"%b"}' % token)
 
 
-def _samples(size: Size, durability: Durability, sample: Callable[[Server], float]) -> tuple[float, ...]:
-    samples = []
-    for _ in range(size.runs):
-        with Server(durability) as server:
-            samples.append(sample(server))
-    return tuple(samples)
-
-
 def _pushes(server: Server, jobs: int) -> float:
     before = counters(server)["queued"]
     push = request(b"POST", b"/queues/%b/jobs" % QUEUE, b'{"data":%b}' % PAYLOAD)
-    seconds = _driven(server, lambda connection: Post(connection, push, jobs // SINGLE), SINGLE)
-    _expect(server, "queued", before + jobs)
+    seconds = driven(server, lambda connection: Post(connection, push, jobs // SINGLE), SINGLE, http=True)
+    expect(server, "queued", before + jobs)
     return jobs / seconds
 
 
 def _batches(server: Server, jobs: int) -> float:
     body = b'{"jobs":[%b]}' % b",".join([b'{"data":%b}' % PAYLOAD] * BATCH)
     push = request(b"POST", b"/queues/%b/jobs/batch" % QUEUE, body)
-    seconds = _driven(server, lambda connection: Post(connection, push, jobs // BATCHES // BATCH), BATCHES)
-    _expect(server, "queued", jobs)
+    seconds = driven(server, lambda connection: Post(connection, push, jobs // BATCHES // BATCH), BATCHES, http=True)
+    expect(server, "queued", jobs)
     return jobs / seconds
 
 
 def _work(server: Server, jobs: int) -> float:
     fill(server, QUEUE, PAYLOAD, jobs, batch=min(jobs, BATCH))
     queued = counters(server)["queued"]
-    seconds = _driven(server, Worker, SINGLE)
-    _expect(server, "completed", queued)
+    seconds = driven(server, Worker, SINGLE, http=True)
+    expect(server, "completed", queued)
     return queued / seconds
 
 
@@ -231,7 +223,7 @@ def _round_trips(server: Server, trips: int) -> float:
 
 def _listener(server: Server) -> socket.socket:
     """Somebody who listens to a queue where nothing happens."""
-    connection = _connect(server)
+    connection = connect(server, http=True)
     connection.sendall(b"GET /events/silent HTTP/1.1\r\nhost: localhost\r\n\r\n")
     if not receive(connection).startswith(b"HTTP/1.1 200"):
         raise RuntimeError("the server has no event stream")
@@ -241,7 +233,7 @@ def _listener(server: Server) -> socket.socket:
 def _steady_pushes(server: Server, rate: float, stop: threading.Event) -> None:
     """Pushes over HTTP at a fixed rate, over as many connections as it takes."""
     push = request(b"POST", b"/queues/%b/jobs" % QUEUE, b'{"data":%b}' % PAYLOAD)
-    idle = [_connect(server) for _ in range(SINGLE)]
+    idle = [connect(server, http=True) for _ in range(SINGLE)]
     everybody = list(idle)
     ready = select.poll()
     by_number = {one.fileno(): one for one in everybody}
@@ -258,27 +250,6 @@ def _steady_pushes(server: Server, rate: float, stop: threading.Event) -> None:
             idle.append(by_number[number])
     for one in everybody:
         one.close()
-
-
-def _connect(server: Server) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.http_port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
-def _driven(server: Server, lane: Callable[[socket.socket], Lane], connections: int) -> float:
-    lanes = [lane(_connect(server)) for _ in range(connections)]
-    try:
-        return drive(lanes)
-    finally:
-        for one in lanes:
-            one.connection.close()
-
-
-def _expect(server: Server, counter: str, value: int) -> None:
-    found = counters(server)
-    if found[counter] != value:
-        raise RuntimeError(f"{value} jobs should be {counter}, the server says {found}")
 
 
 if __name__ == "__main__":

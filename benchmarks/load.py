@@ -9,7 +9,7 @@ import json
 import re
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -30,6 +30,7 @@ class Doors(Protocol):
     """Where a server listens."""
 
     port: int
+    http_port: int
 
     @property
     def unix_socket(self) -> str:
@@ -52,13 +53,13 @@ class Lane(Protocol):
         """Something came. Tells whether the lane is done."""
 
 
-def connect(doors: Doors, *, unix: bool = False) -> socket.socket:
-    """A connection to a server."""
+def connect(doors: Doors, *, unix: bool = False, http: bool = False) -> socket.socket:
+    """A connection to a server's TCP door, or to another one."""
     if unix:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(doors.unix_socket)
         return connection
-    connection = socket.create_connection(("127.0.0.1", doors.port))
+    connection = socket.create_connection(("127.0.0.1", doors.http_port if http else doors.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -90,6 +91,27 @@ def drive(lanes: Sequence[Lane]) -> float:
                 ready.unregister(number)
                 del by_number[number]
     return perf_counter() - began
+
+
+def driven(
+    doors: Doors,
+    lane: Callable[[socket.socket], Lane],
+    connections: int,
+    *,
+    unix: bool = False,
+    http: bool = False,
+) -> float:
+    """Open ``connections``, run a lane on each to its end, and close them.
+
+    Returns:
+        Seconds from the first byte sent to the last one read.
+    """
+    lanes = [lane(connect(doors, unix=unix, http=http)) for _ in range(connections)]
+    try:
+        return drive(lanes)
+    finally:
+        for one in lanes:
+            one.connection.close()
 
 
 def receive(connection: socket.socket) -> bytes:

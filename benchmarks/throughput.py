@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from benchmarks.load import Lane, Repeat, Stream, Work, connect, drive, fill, id_texts, push_batch_line, push_line
+from benchmarks.load import Repeat, Stream, Work, driven, fill, id_texts, push_batch_line, push_line
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 
@@ -80,60 +80,61 @@ def counters(server: Server) -> dict[str, int]:
     return stats
 
 
-def _result(what: str, durability: Durability, size: Size, sample: Sample, goal: Goal | None = None) -> Result:
-    samples = []
+def expect(server: Server, counter: str, value: int) -> None:
+    """Compare the server's own count with ours.
+
+    Raises:
+        RuntimeError: they are not the same, and what was measured is not what it was meant to be.
+    """
+    found = counters(server)
+    if found[counter] != value:
+        raise RuntimeError(f"{value} jobs should be {counter}, the server says {found}")
+
+
+def samples(size: Size, durability: Durability, sample: Sample) -> tuple[float, ...]:
+    """As many as there are runs, each with a server of its own."""
+    taken = []
     for _ in range(size.runs):
         with Server(durability) as server:
-            samples.append(sample(server))
-    return Result(what, durability, "jobs/s", tuple(samples), goal)
+            taken.append(sample(server))
+    return tuple(taken)
+
+
+def _result(what: str, durability: Durability, size: Size, sample: Sample, goal: Goal | None = None) -> Result:
+    return Result(what, durability, "jobs/s", samples(size, durability, sample), goal)
 
 
 def _push_batches(server: Server, jobs: int, *, unix: bool = False) -> float:
     fill(server, b"warm", PAYLOAD, 2 * BATCH)
     line = push_batch_line(QUEUE, PAYLOAD, BATCH)
     times = jobs // CONNECTIONS // BATCH
-    seconds = _driven(server, lambda c: Repeat(c, line, times, b'{"ok":true,"ids":['), CONNECTIONS, unix=unix)
-    _expect(server, "queued", jobs + 2 * BATCH)
+    seconds = driven(server, lambda c: Repeat(c, line, times, b'{"ok":true,"ids":['), CONNECTIONS, unix=unix)
+    expect(server, "queued", jobs + 2 * BATCH)
     return jobs / seconds
 
 
 def _work(server: Server, jobs: int, ids: list[bytes], *, unix: bool = False) -> float:
     fill(server, QUEUE, PAYLOAD, jobs)
-    seconds = _driven(server, lambda c: Work(c, QUEUE, PULL_BATCH, ids), CONNECTIONS, unix=unix)
-    _expect(server, "completed", jobs)
-    _expect(server, "queued", 0)
+    seconds = driven(server, lambda c: Work(c, QUEUE, PULL_BATCH, ids), CONNECTIONS, unix=unix)
+    expect(server, "completed", jobs)
+    expect(server, "queued", 0)
     return jobs / seconds
 
 
 def _stream(server: Server, jobs: int, *, unix: bool = False) -> float:
     fill(server, b"warm", PAYLOAD, BATCH)
     line = push_line(QUEUE, PAYLOAD)
-    seconds = _driven(server, lambda c: Stream(c, line, jobs), 1, unix=unix)
-    _expect(server, "queued", jobs + BATCH)
+    seconds = driven(server, lambda c: Stream(c, line, jobs), 1, unix=unix)
+    expect(server, "queued", jobs + BATCH)
     return jobs / seconds
 
 
 def _lonely(server: Server, jobs: int) -> float:
     fill(server, b"warm", PAYLOAD, BATCH)
     line = push_line(QUEUE, PAYLOAD)
-    seconds = _driven(server, lambda c: Repeat(c, line, jobs // LONELY), LONELY)
-    _expect(server, "queued", jobs + BATCH)
+    seconds = driven(server, lambda c: Repeat(c, line, jobs // LONELY), LONELY)
+    expect(server, "queued", jobs + BATCH)
     return jobs / seconds
-
-
-def _driven(server: Server, lane: Callable[..., Lane], connections: int, *, unix: bool = False) -> float:
-    lanes = [lane(connect(server, unix=unix)) for _ in range(connections)]
-    try:
-        return drive(lanes)
-    finally:
-        for one in lanes:
-            one.connection.close()
-
-
-def _expect(server: Server, counter: str, value: int) -> None:
-    found = counters(server)
-    if found[counter] != value:
-        raise RuntimeError(f"{value} jobs should be {counter}, the server says {found}")
 
 
 if __name__ == "__main__":
