@@ -53,7 +53,7 @@ class Bystanders:
         """Part of all processor time since the start that neither we nor servers that have ended used, 0 to 1."""
         all_now, busy_now = _machine_seconds()
         others = busy_now - self._busy - (_own_seconds() - self._ours)
-        return max(0.0, others) / max(1e-9, all_now - self._all)
+        return min(1.0, max(0.0, others) / max(1e-9, all_now - self._all))
 
 
 def resident_bytes(pid: int) -> int:

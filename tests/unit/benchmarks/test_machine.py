@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+from benchmarks import machine
 from benchmarks.machine import Bystanders, cpu_seconds, describe, resident_bytes
 
 
@@ -23,3 +25,11 @@ def test_our_own_work_is_not_that_of_others() -> None:
     others = Bystanders()
     sum(range(100_000))
     assert 0 <= others.share() <= 1
+
+
+def test_others_never_use_more_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tick of others out of one tick of all is the whole, however the two differences are rounded."""
+    seconds = iter([(29_000.12, 9_000.3), (29_000.13, 9_000.31)])
+    monkeypatch.setattr(machine, "_machine_seconds", lambda: next(seconds))
+    monkeypatch.setattr(machine, "_own_seconds", lambda: 0.0)
+    assert Bystanders().share() == 1
