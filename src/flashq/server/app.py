@@ -281,14 +281,14 @@ class Server:
         door = Door(self._calls, gate)
         watching = Watching(door, Page(self._gauges.figures, clock.now), self._gauges.history)
         self._streams = Streams(self._runtime.hub, asyncio.get_running_loop())
-        application = build(
+        lane = build(
             door,
             storage=_kind(config),
             origins=config.cors_allow_origin,
             more=watching.routes(),
             streams=event_streams(door, self._streams),
         )
-        web = Web(application, self._room)
+        web = Web(lane.whole, self._room, lane.at_once)
         await web.listen(config.host, config.http_port, self.tls)
         return web
 

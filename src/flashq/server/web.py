@@ -3,6 +3,9 @@
 uvicorn's server would bring signal handlers and a timer that wakes ten times a second; its protocol class needs
 neither. What it does not bound is how long and how large the head of a request may be: a client that sends one byte
 of a header a minute would hold its connection for ever.
+
+And it starts a task for each request, when the head is there. Most requests come as a whole in one read and can be
+answered without waiting for anything: those are offered to the application first, which saves the task.
 """
 
 import asyncio
@@ -40,6 +43,13 @@ PING_SECONDS: Final = 20
 """WebSocket pings, and how long the answer may take: what is silent for longer is gone."""
 
 
+MAX_AT_ONCE: Final = 64
+"""Requests of one read that are answered at once: others wait meanwhile."""
+
+AtOnce = Callable[[Any, bytes], Any]
+"""(scope, body) -> the ASGI application that goes on with a request; None: it was answered."""
+
+
 class PipelineTooLong(Exception):
     """A client asks for more than anybody can remember. Ends the parsing, and is told to nobody."""
 
@@ -56,6 +66,9 @@ class HttpConnection(HttpToolsProtocol):
         self._stuck_timer: TimerHandle | None = None
         self._unread = 0
         self._running: RequestResponseCycle | None = None
+        self._unread_body: RequestResponseCycle | None = None
+        """A request whose head is there; the rest may have come with it."""
+        self._at_once = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
@@ -79,7 +92,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """It sent something."""
+        self._at_once = MAX_AT_ONCE
         super().data_received(data)
+        if self._unread_body is not None:
+            self._start(self.app)
         if self._head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -105,7 +121,31 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        if cycle is self.cycle and cycle.more_body and self._at_once:
+            self._unread_body = cycle
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        super().on_message_complete()
+        cycle = self._unread_body
+        if cycle is not None:
+            self._at_once -= 1
+            if cycle.flow.write_paused:
+                self._start(self.app)
+                return
+            try:
+                app = self._web.at_once(cycle.scope, bytes(cycle.body))
+            except Exception as error:
+                app = partial(_raise, error)
+            self._start(app)
+
+    def _start(self, app: Any) -> None:  # noqa: ANN401 - an ASGI application
+        """Go on with the request whose rest was waited for."""
+        cycle, self._unread_body = self._unread_body, None
+        if cycle is not None and app is not None and not self.transport.is_closing():
+            super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -150,6 +190,11 @@ class HttpConnection(HttpToolsProtocol):
             self._head_timer = None
 
 
+async def _raise(error: Exception, *_: object) -> None:
+    """An application that fails, so that uvicorn answers and tells of it as always."""
+    raise error
+
+
 def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
     """Send an answer that is there as a whole in one write, where two messages would be two system calls.
 
@@ -182,11 +227,13 @@ class Web:
         self,
         application: Any,  # noqa: ANN401 - an ASGI application
         room: Callable[[], bool],
+        at_once: AtOnce | None = None,
     ) -> None:
         """Build it.
 
         Args:
             application: what answers.
+            at_once: what is asked first, with requests that came as a whole; it need not know what to do.
             room: asked by each new connection, which is counted already, whether there is room for it.
         """
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whatever strangers send is no news
@@ -209,6 +256,7 @@ class Web:
         self.config.load()
         self.state = ServerState()
         self.room = room
+        self.at_once = at_once or (lambda _, __: application)
         self.loop = asyncio.get_running_loop()
         self._listener: asyncio.Server | None = None
 

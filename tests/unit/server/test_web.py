@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from flashq.server import web as module
-from flashq.server.web import HEAD_BYTES, MAX_PIPELINED, Web
+from flashq.server.web import HEAD_BYTES, MAX_AT_ONCE, MAX_PIPELINED, Web
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\na: b\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc"
+LAST = POST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+ANSWER = HEAD + b"content-length: %d\r\n\r\n%b"
+LAST_ANSWER = HEAD + b"content-length: %d\r\nconnection: close\r\n\r\n%b"
 
 
 class Application:
@@ -28,7 +32,8 @@ class Application:
         self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
         """Answer."""
-        await receive()
+        while (await receive()).get("more_body"):
+            pass
         await self.hold.wait()
         if scope["state"]["whole"](HEAD, self.body):
             self.wholes += 1
@@ -37,10 +42,29 @@ class Application:
         await send({"type": "http.response.body", "body": self.body})
 
 
+class AtOnce:
+    """Answers requests that came as a whole with their body, or leaves them to ``instead``."""
+
+    def __init__(self, instead: object = None) -> None:
+        self.instead = instead
+        self.asked = 0
+
+    def __call__(self, scope: dict[str, Any], body: bytes) -> object:
+        """Answer."""
+        self.asked += 1
+        if isinstance(self.instead, Exception):
+            raise self.instead
+        if self.instead is None:
+            assert scope["state"]["whole"](HEAD, body)
+        return self.instead
+
+
 @asynccontextmanager
-async def opened(application: Application, room: Callable[[], bool] = lambda: True) -> AsyncIterator[Web]:
+async def opened(
+    application: Application, room: Callable[[], bool] = lambda: True, at_once: AtOnce | None = None
+) -> AsyncIterator[Web]:
     """A listener."""
-    web = Web(application, room)
+    web = Web(application, room, at_once)
     await web.listen("127.0.0.1", 0)
     try:
         yield web
@@ -182,3 +206,62 @@ async def test_who_waits_is_answered_when_the_door_closes() -> None:
         async with asyncio.timeout(5):
             while not web.settled():
                 await asyncio.sleep(0.001)
+
+
+async def test_a_request_that_came_as_a_whole_needs_no_task() -> None:
+    """It is answered before the next one of the same read is looked at, in their order, and the connection goes on."""
+    application, at_once = Application(), AtOnce()
+    async with opened(application, at_once=at_once) as web:
+        streams = await connect(web)
+        streams[1].write(POST + GET + LAST)
+        assert await read(streams) == ANSWER % (3, b"abc") + ANSWER % (0, b"") + LAST_ANSWER % (3, b"abc")
+        assert at_once.asked == 3
+        assert application.wholes == 0
+
+
+@pytest.mark.parametrize("cut", range(1, len(LAST)))
+async def test_a_request_that_comes_in_two_pieces(cut: int) -> None:
+    """Wherever it is cut, it is answered once: with a task, unless only its head was cut."""
+    application, at_once = Application(b"abc"), AtOnce()
+    async with opened(application, at_once=at_once) as web:
+        streams = await connect(web)
+        streams[1].write(LAST[:cut])
+        async with asyncio.timeout(5):
+            while not any(c._head_bytes or c._running for c in web.state.connections):
+                await asyncio.sleep(0)
+        streams[1].write(LAST[cut:])
+        assert await read(streams) == LAST_ANSWER % (3, b"abc")
+        assert at_once.asked + application.wholes == 1
+        assert at_once.asked == (cut < len(LAST) - len(b"abc"))
+
+
+async def test_many_requests_of_one_read_are_not_answered_in_one_go() -> None:
+    """Others wait meanwhile: the rest goes by tasks, and all answers come in order."""
+    application, at_once = Application(), AtOnce()
+    async with opened(application, at_once=at_once) as web:
+        streams = await connect(web)
+        streams[1].write(POST * (MAX_AT_ONCE + 20) + LAST)
+        said = await read(streams)
+        assert said.startswith(ANSWER % (3, b"abc") * MAX_AT_ONCE + ANSWER % (5, b"hello") * 20)
+        assert said.endswith(LAST_ANSWER % (5, b"hello"))
+        assert at_once.asked == MAX_AT_ONCE
+
+
+async def test_what_cannot_be_answered_at_once_goes_on_with_what_is_named() -> None:
+    """With an application of its own or the whole one, and with its body; one behind it waits for its turn."""
+    application, other = Application(), Application(b"other")
+    async with opened(application, at_once=AtOnce(other)) as web:
+        streams = await connect(web)
+        streams[1].write(POST + LAST)
+        assert await read(streams) == ANSWER % (5, b"other") + LAST_ANSWER % (5, b"hello")
+
+
+async def test_a_failure_at_once_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As one in a task is; it tells the client nothing."""
+    async with opened(Application(), at_once=AtOnce(ArithmeticError("secret"))) as web:
+        streams = await connect(web)
+        streams[1].write(LAST)
+        said = await read(streams)
+    assert said.startswith(b"HTTP/1.1 500")
+    assert b"secret" not in said
+    assert "ArithmeticError" in caplog.text

@@ -1,10 +1,11 @@
 """The application behind the HTTP door: a fast lane for the paths of producers and workers, the router for the others.
 
 Measured: of the processor time of one push over HTTP, the router and its middlewares are more than half. So the few
-paths that matter are looked up in a dictionary before anything else, and end in the same endpoints.
+paths that matter are looked up in a dictionary before anything else, and end in the same endpoints. Of what is left,
+the task that carries a request is a large part: one that came as a whole and waits for nothing is answered without.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -18,12 +19,10 @@ from starlette.routing import Route as Path
 from flashq.errors import BadRequest, FlashQError
 from flashq.protocol.codec import encode, failure
 from flashq.transports.http.documentation import Documentation
-from flashq.transports.http.endpoints import Commands, Door, Endpoint, Receive, Scope, Send
+from flashq.transports.http.endpoints import Application, Commands, Door, Endpoint, Receive, Scope, Send
 from flashq.transports.http.envelope import JSON, Headers, not_found, refusal
 from flashq.transports.http.health import Health
 from flashq.transports.http.routes import COLD, HOT
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COMMANDS_PATH: Final = "/commands"
 CORS_HEADERS: Final = ("Authorization", "Content-Type", "Last-Event-ID", "FlashQ-Worker")
@@ -32,10 +31,15 @@ CORS_SECONDS: Final = 600
 
 
 class FastLane:
-    """Answers the paths of producers and workers itself, and streams; the others go to the router."""
+    """Answers the paths of producers and workers itself, and streams; the others go to the router.
+
+    Attributes:
+        whole: the application that this is part of.
+    """
 
     def __init__(
         self,
+        door: Door,
         endpoints: Sequence[Endpoint],
         commands: Commands,
         rest: Any,  # noqa: ANN401 - as Starlette types it
@@ -44,12 +48,15 @@ class FastLane:
         """Build it.
 
         Args:
+            door: what the endpoints share.
             endpoints: those of routes that are asked for all the time.
             commands: of its path.
             rest: what answers everything else.
             streams: by the kind of connection and the first word of the path; a second one is a queue. They stay open,
                 so each layer around them is memory that ten thousand listeners hold ten thousand times.
         """
+        self.whole: Application = self
+        self._calls = door.calls
         self._rest = rest
         self._streams = streams
         self._exact: dict[tuple[str, str], Endpoint | Commands] = {("POST", COMMANDS_PATH): commands}
@@ -65,19 +72,9 @@ class FastLane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or carry a WebSocket."""
         if scope["type"] == "http":
-            method, path = scope["method"], scope["path"]
-            parts = path.split("/", 3)
-            if len(parts) == 4:
-                found = self._named.get((method, parts[1], parts[3]))
-                if found is not None:
-                    endpoint, name = found
-                    scope["path_params"] = {name: parts[2]}
-                    await endpoint(scope, receive, send)
-                    return
-            exact = self._exact.get((method, path))
-            if exact is not None:
-                scope["path_params"] = {}
-                await exact(scope, receive, send)
+            hot = self._hot(scope)
+            if hot is not None:
+                await hot(scope, receive, send)
                 return
         parts = scope["path"].split("/", 3)
         if len(parts) in (2, 3) and scope.get("method", "GET") == "GET":
@@ -87,6 +84,37 @@ class FastLane:
                 await stream(scope, receive, send)
                 return
         await self._rest(scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes) -> Application | None:
+        """Answer a request that is there as a whole, if there is nothing to wait for.
+
+        Args:
+            scope: of the request.
+            body: the whole of it, and not longer than one read from a connection.
+
+        Returns:
+            What goes on with the request: the whole application, if it is none for here. None: it was answered.
+        """
+        hot = self._hot(scope)
+        if type(hot) is not Endpoint or self._calls.held_back:
+            return self.whole
+        headers = dict(scope["headers"])
+        if b"origin" in headers:  # something around us may want to add to the answer
+            return self.whole
+        return hot.at_once(scope, headers, body)
+
+    def _hot(self, scope: Scope) -> Endpoint | Commands | None:
+        method, path = scope["method"], scope["path"]
+        parts = path.split("/", 3)
+        if len(parts) == 4:
+            found = self._named.get((method, parts[1], parts[3]))
+            if found is not None:
+                scope["path_params"] = {found[1]: parts[2]}
+                return found[0]
+        exact = self._exact.get((method, path))
+        if exact is not None:
+            scope["path_params"] = {}
+        return exact
 
 
 class ByMethod:
@@ -114,8 +142,8 @@ def build(
     origins: tuple[str, ...] = (),
     more: Sequence[BaseRoute] = (),
     streams: Mapping[tuple[str, str], Application] | None = None,
-) -> Any:  # noqa: ANN401
-    """The whole application.
+) -> FastLane:
+    """The whole application: what answers at once, and has the rest in `FastLane.whole`.
 
     Args:
         door: what its endpoints share.
@@ -143,16 +171,16 @@ def build(
         exception_handlers={HTTPException: _http_error, FlashQError: _refused},
     )
     router.router.redirect_slashes = False
-    application: Any = FastLane(hot, commands, router, streams or {})
+    lane = FastLane(door, hot, commands, router, streams or {})
     if origins:
-        application = CORSMiddleware(
-            application,
+        lane.whole = CORSMiddleware(
+            lane,
             allow_origins=origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=CORS_HEADERS,
             max_age=CORS_SECONDS,
         )
-    return application
+    return lane
 
 
 def _path(path: str, endpoints: ByMethod) -> Path:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, Final
 
 from flashq.commands.jobs import OK
@@ -18,6 +19,7 @@ from flashq.transports.http.routes import Reader, Route
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS: Final = 60
 """How long a body may take to come."""
@@ -90,8 +92,7 @@ class Door:
             TooLarge: it is longer than ``most`` bytes.
             Overloaded: too much of too many bodies is on its way.
         """
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise BadRequest("Invalid: a body must not be compressed")
+        require_plain(headers)
         length = headers.get(b"content-length", b"0")
         if len(length) > 15 or int(length) > most:
             raise TooLarge(f"Body too large (max {most} bytes)")
@@ -141,29 +142,67 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Its path's members stand in ``path_params``."""
-        door, route = self._door, self.route
+        door = self._door
         headers = dict(scope["headers"])
         try:
-            door.gate.check_host(headers)
-            if route.changes:
-                door.gate.check_site(headers)
-            session = door.gate.session(scope, headers)
-            body = await door.body(headers, receive) if route.body else b""
-            request = self._reader.request(scope["path_params"], {} if route.body else query_of(scope), body)
+            session = self._admit(scope, headers)
+            body = await door.body(headers, receive) if self.route.body else b""
             await door.calls.room()
             if is_closing(scope):
                 return
-            shape = route.shape
-            answer: bytes | Pending | None = door.calls.begin(
-                session, request, lambda reply, now: shape(door.context, session, request, reply, now)
-            )
-            if isinstance(answer, Pending):
-                answer = await door.finish(answer, scope, receive)
+            answer = self._begin(session, scope, body)
         except FlashQError as error:
             await send_error(send, error)
             return
-        if answer is not None and not send_whole(scope, headers, JSON_HEAD, answer):
-            await send_all(send, 200, JSON, answer)
+        if isinstance(answer, Pending):
+            await self._finish(answer, scope, receive, send)
+        else:
+            await _answer(answer, scope, receive, send)
+
+    def at_once(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Application | None:
+        """Carry out a request that is there as a whole, and answer it if that may leave at once.
+
+        Args:
+            scope: of the request; the path's members stand in ``path_params``.
+            headers: the request's.
+            body: the whole of it, and not longer than one read from a connection.
+
+        Returns:
+            What brings the answer; None: it was sent.
+        """
+        try:
+            session = self._admit(scope, headers)
+            require_plain(headers)
+            answer = self._begin(session, scope, body)
+        except FlashQError as error:
+            return partial(_refuse, error)
+        if isinstance(answer, Pending):
+            return partial(self._finish, answer)
+        if send_whole(scope, headers, JSON_HEAD, answer):
+            return None
+        return partial(_answer, answer)
+
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Session:
+        gate = self._door.gate
+        gate.check_host(headers)
+        if self.route.changes:
+            gate.check_site(headers)
+        return gate.session(scope, headers)
+
+    def _begin(self, session: Session, scope: Scope, body: bytes) -> bytes | Pending:
+        door, route = self._door, self.route
+        request = self._reader.request(scope["path_params"], {} if route.body else query_of(scope), body)
+        shape = route.shape
+        return door.calls.begin(session, request, lambda reply, now: shape(door.context, session, request, reply, now))
+
+    async def _finish(self, pending: Pending, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._door.finish(pending, scope, receive)
+        except FlashQError as error:
+            await send_error(send, error)
+            return
+        if answer is not None:
+            await _answer(answer, scope, receive, send)
 
 
 class Commands:
@@ -264,6 +303,16 @@ def send_whole(scope: Scope, headers: Mapping[bytes, bytes], head: bytes, body: 
     return whole is not None and b"origin" not in headers and whole(head, body)
 
 
+async def _answer(answer: bytes, scope: Scope, _: Receive, send: Send) -> None:
+    """An answer as JSON."""
+    if not send_whole(scope, dict(scope["headers"]), JSON_HEAD, answer):
+        await send_all(send, 200, JSON, answer)
+
+
+async def _refuse(error: FlashQError, _: Scope, __: Receive, send: Send) -> None:
+    await send_error(send, error)
+
+
 async def send_all(send: Send, status: int, headers: Headers, body: bytes) -> None:
     """A whole answer."""
     await send(
@@ -282,6 +331,16 @@ async def send_error(send: Send, error: FlashQError) -> None:
     if isinstance(error, TooLarge | Overloaded):
         headers = [*headers, (b"connection", b"close")]
     await send_all(send, status, headers, body)
+
+
+def require_plain(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body that is compressed: what it unfolds to has no bound.
+
+    Raises:
+        BadRequest: it is.
+    """
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise BadRequest("Invalid: a body must not be compressed")
 
 
 def is_closing(scope: Scope) -> bool:

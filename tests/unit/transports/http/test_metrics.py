@@ -115,7 +115,7 @@ class Watched:
         self.history = History(Counted(0, 0, 0), START)
         door = Door(rig.calls, Gatekeeper(rig.calls.context, rig.turns.clock, hosts=("here",)))
         watching = Watching(door, Source().page(), self.history)
-        application = build(door, storage="memory", more=watching.routes())
+        application = build(door, storage="memory", more=watching.routes()).whole
         self.client = AsyncClient(transport=ASGITransport(application), base_url="http://here")
 
     def is_one(self, **rights: object) -> None:
