@@ -11,7 +11,7 @@ answered without waiting for anything: those are offered to the application firs
 import asyncio
 import logging
 from asyncio import BaseTransport, TimerHandle, Transport
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import partial
 from ssl import SSLContext
 from typing import Any, Final, cast
@@ -46,7 +46,8 @@ PING_SECONDS: Final = 20
 MAX_AT_ONCE: Final = 64
 """Requests of one read that are answered at once: others wait meanwhile."""
 
-AtOnce = Callable[[Any, bytes], Any]
+Scope = MutableMapping[str, Any]
+AtOnce = Callable[[Scope, bytes], Any]
 """(scope, body) -> the ASGI application that goes on with a request; None: it was answered."""
 
 
@@ -77,6 +78,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.abort()
             return
         self.app_state["transport"] = transport  # endpoints ask it whether anybody still listens
+        self.app_state["whole"] = self._send_whole
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,7 +90,10 @@ class HttpConnection(HttpToolsProtocol):
         if self._running is not None:  # uvicorn tells the newest request only, which may be one behind it
             self._running.disconnected = True
             self._running.message_event.set()
-        self.pipeline.clear()  # nobody reads their answers; the collector would come late
+        self.pipeline.clear()  # nobody reads their answers
+        self._running = self._unread_body = None
+        self.cycle = self.scope = None  # type: ignore[assignment]  # they lead back here, and the collector comes late
+        self.app_state.clear()
 
     def data_received(self, data: bytes) -> None:
         """It sent something."""
@@ -117,7 +122,6 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.abort()
             raise PipelineTooLong  # nothing more of what came is parsed
         super().on_headers_complete()
-        self.scope["state"]["whole"] = partial(send_whole, self.cycle)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._running = cycle
@@ -166,8 +170,39 @@ class HttpConnection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Somebody else goes on with the connection. Ends the cycle with the parser: the collector comes late."""
+        del self.app_state["whole"]
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # as connection_lost leaves it
+
+    def _send_whole(self, scope: Scope, head: bytes, body: bytes) -> bool:
+        """Send an answer that is there as a whole in one write, where two messages would be two system calls.
+
+        One method for all requests of the connection: a function for each, in its scope, would be a cycle that only
+        the collector ends.
+
+        Args:
+            scope: of the request.
+            head: status line and headers, without the body's length and without the empty line.
+            body: the body.
+
+        Returns:
+            False if the answer has to go the ordinary way.
+        """
+        cycle = self._running
+        if cycle is None or cycle.scope is not scope:  # it was answered, or nobody is there
+            return False
+        if cycle.response_started or cycle.flow.write_paused or scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        if not (cycle.disconnected or self.transport.is_closing()):
+            end = b"\r\n\r\n" if cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
+            self.transport.writelines((head, b"content-length: %d" % len(body), end, body))
+            cycle.message_event.set()
+            if not cycle.keep_alive:
+                self.transport.close()
+            cycle.on_response()
+        return True
 
     def _look_again(self) -> None:
         self._unread = self.transport.get_write_buffer_size()
@@ -193,31 +228,6 @@ class HttpConnection(HttpToolsProtocol):
 async def _raise(error: Exception, *_: object) -> None:
     """An application that fails, so that uvicorn answers and tells of it as always."""
     raise error
-
-
-def send_whole(cycle: RequestResponseCycle, head: bytes, body: bytes) -> bool:
-    """Send an answer that is there as a whole in one write, where two messages would be two system calls.
-
-    Args:
-        cycle: of the request.
-        head: status line and headers, without the body's length and without the empty line.
-        body: the body.
-
-    Returns:
-        False if the answer has to go the ordinary way.
-    """
-    if cycle.response_started or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    if not (cycle.disconnected or cycle.transport.is_closing()):
-        end = b"\r\n\r\n" if cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
-        cycle.transport.writelines((head, b"content-length: %d" % len(body), end, body))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
-    return True
 
 
 class Web:

@@ -1,6 +1,8 @@
 """Unit tests of `flashq.server.web`: one listener on the loopback, and clients that do not behave."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,7 +37,7 @@ class Application:
         while (await receive()).get("more_body"):
             pass
         await self.hold.wait()
-        if scope["state"]["whole"](HEAD, self.body):
+        if scope["state"]["whole"](scope, HEAD, self.body):
             self.wholes += 1
             return
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -55,7 +57,7 @@ class AtOnce:
         if isinstance(self.instead, Exception):
             raise self.instead
         if self.instead is None:
-            assert scope["state"]["whole"](HEAD, body)
+            assert scope["state"]["whole"](scope, HEAD, body)
         return self.instead
 
 
@@ -265,3 +267,35 @@ async def test_a_failure_at_once_is_answered_and_logged(caplog: pytest.LogCaptur
     assert said.startswith(b"HTTP/1.1 500")
     assert b"secret" not in said
     assert "ArithmeticError" in caplog.text
+
+
+@pytest.mark.parametrize("at_once", [None, AtOnce(), AtOnce(Application())])
+async def test_requests_and_connections_are_freed_without_the_collector(at_once: AtOnce | None) -> None:
+    """It comes late, and the more it finds the longer everybody waits: of ten objects a request, seconds of them."""
+    async with opened(Application(b"abc"), at_once=at_once) as web:
+        streams = await connect(web)
+
+        async def ask() -> None:
+            streams[1].write(POST)
+            await streams[0].readuntil(b"\r\n\r\n")
+            await streams[0].readuntil(b"o" if at_once is not None and at_once.instead else b"abc")
+
+        async with asyncio.timeout(5):
+            await ask()
+            gc.collect()
+            gc.disable()
+            try:
+                scopes = []
+                for _ in range(20):
+                    await ask()
+                    (connection,) = web.state.connections
+                    scopes.append(weakref.ref(connection._running))
+                assert [scope() for scope in scopes[:-1]] == [None] * 19
+                gone = weakref.ref(connection)
+                del connection
+                streams[1].close()
+                while gone() is not None:
+                    await asyncio.sleep(0.001)
+                assert scopes[-1]() is None
+            finally:
+                gc.enable()

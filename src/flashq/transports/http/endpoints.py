@@ -299,8 +299,8 @@ def send_whole(scope: Scope, headers: Mapping[bytes, bytes], head: bytes, body: 
 
     Where an origin is named, something may want to add headers on the way.
     """
-    whole: Callable[[bytes, bytes], bool] | None = scope.get("state", {}).get("whole")
-    return whole is not None and b"origin" not in headers and whole(head, body)
+    whole: Callable[[Scope, bytes, bytes], bool] | None = scope.get("state", {}).get("whole")
+    return whole is not None and b"origin" not in headers and whole(scope, head, body)
 
 
 async def _answer(answer: bytes, scope: Scope, _: Receive, send: Send) -> None:
