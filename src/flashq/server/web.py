@@ -140,7 +140,7 @@ class HttpConnection(HttpToolsProtocol):
                 self._start(self.app)
                 return
             try:
-                app = self._web.at_once(cycle.scope, bytes(cycle.body))
+                app = self._web.at_once(cast("Scope", cycle.scope), bytes(cycle.body))
             except Exception as error:
                 app = partial(_raise, error)
             self._start(app)
