@@ -4,11 +4,11 @@ Each operation is noted when it begins and when its answer comes. No answer mean
 both are fine. Times are of one steady clock, in seconds.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 NEVER: Final = float("inf")
 
@@ -46,6 +46,14 @@ class Ack:
     ended: float = NEVER
 
 
+@dataclass(slots=True)
+class Fail:
+    """An attempt that was given up. ``outcome``: ok, stale, or empty: no answer came."""
+
+    id: int
+    outcome: str = ""
+
+
 @dataclass
 class History:
     """One client's notes, or those of all clients together."""
@@ -53,6 +61,9 @@ class History:
     pushes: list[Push] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
+    fails: list[Fail] = field(default_factory=list)
+    unanswered: int = 0
+    """So many jobs at most were in answers to pulls that never came."""
     most_active: int = 0
     """The most attempts that the limited queue was ever seen with."""
 
@@ -64,12 +75,22 @@ class History:
             whole.pushes += part.pushes
             whole.deliveries += part.deliveries
             whole.acks += part.acks
+            whole.fails += part.fails
+            whole.unanswered += part.unanswered
             whole.most_active = max(whole.most_active, part.most_active)
         return whole
 
     def acknowledged(self) -> int:
         """Jobs that were completed for certain."""
         return len({ack.id for ack in self.acks if ack.outcome in ("ok", "already")})
+
+
+class Entry(NamedTuple):
+    """One entry of a job's history, as the server tells it."""
+
+    event: str
+    attempt: int
+    detail: str | None
 
 
 def attempt(token: str) -> tuple[int, int]:
@@ -182,3 +203,64 @@ def _enqueued_twice(history: History) -> Iterator[str]:
 def _over_limit(history: History, limit: int) -> Iterator[str]:
     if history.most_active > limit:
         yield f"over the limit: {history.most_active} attempts at once, {limit} allowed"
+
+
+def untold(history: History, told: dict[int, list[Entry]]) -> list[str]:
+    """What the server's histories of some jobs say otherwise than the clients saw, after all queues were drained.
+
+    Args:
+        history: of all clients.
+        told: by id, the entries; of some of the jobs, and perhaps of ids that were never used.
+    """
+    deliveries: dict[int, set[str]] = defaultdict(set)
+    for delivery in history.deliveries:
+        deliveries[delivery.id].add(delivery.token)
+    fails: dict[int, list[str]] = defaultdict(list)
+    for fail in history.fails:
+        fails[fail.id].append(fail.outcome)
+    known = {push.id for push in history.pushes} | deliveries.keys()
+    found: list[str] = []
+    unseen = 0
+    for id, entries in told.items():
+        if id not in known:
+            if entries:
+                found.append(f"history of a job that nobody has: {id}: {entries}")
+            continue
+        count = Counter(entry.event for entry in entries if entry.detail != WENT_ON)
+        unseen += count["active"] - len(deliveries[id])
+        found += [f"{sentence}: {id}: {entries}" for sentence in _mistold(count, deliveries[id], fails[id])]
+        found += [f"{sentence}: {id}: {entries}" for sentence in _out_of_order(entries)]
+    if unseen > history.unanswered:
+        found.append(f"deliveries that nobody asked for: {unseen}, of {history.unanswered} unanswered at most")
+    return found
+
+
+WENT_ON: Final = "went on after a restart"
+"""The detail of an entry that is no delivery."""
+
+_ENDS: Final = frozenset({"completed", "failed", "timeout", "released", "restored"})
+
+
+def _mistold(count: Counter[str], tokens: set[str], fails: list[str]) -> Iterator[str]:
+    """Something happened, and the history has it not as often as it happened."""
+    if count["pushed"] != 1:
+        yield f"pushed {count['pushed']} times"
+    if count["completed"] != 1:
+        yield f"completed {count['completed']} times"
+    if count["active"] < len(tokens):
+        yield f"{len(tokens)} deliveries, {count['active']} in the history"
+    if not fails.count("ok") <= count["failed"] <= fails.count("ok") + fails.count(""):
+        yield f"{fails} failures, {count['failed']} in the history"
+
+
+def _out_of_order(entries: list[Entry]) -> Iterator[str]:
+    """A history begins with the push, ends with the completion, and each attempt ends before the next begins."""
+    if entries and entries[0].event != "pushed":
+        yield "the push is not the beginning"
+    if entries and entries[-1].event != "completed":
+        yield "the completion is not the end"
+    running = False
+    for entry in entries:
+        if entry.event == "active" and running and entry.detail != WENT_ON:
+            yield "active twice"
+        running = entry.event == "active" or (running and entry.event not in _ENDS)

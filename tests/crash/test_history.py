@@ -1,7 +1,7 @@
 """A checker that finds nothing proves nothing: each of its rules is broken once, on purpose."""
 
 import pytest
-from tests.crash.history import Ack, Delivery, History, Push, violations
+from tests.crash.history import WENT_ON, Ack, Delivery, Entry, Fail, History, Push, untold, violations
 
 
 def good() -> History:
@@ -67,3 +67,54 @@ def test_what_may_not_happen(word: str, planted: History) -> None:
     found = violations(History.of_all([good(), planted]), 5)
     assert found
     assert all(sentence.startswith(word) for sentence in found), found
+
+
+def entries(*events: str) -> list[Entry]:
+    """A history of a job."""
+    return [Entry(event, 0, None) for event in events]
+
+
+def told() -> dict[int, list[Entry]]:
+    """What a server tells of `good`, of a job that failed in between, and of one that never was."""
+    went_on = Entry("active", 1, WENT_ON)
+    return {
+        1: entries("pushed", "active", "completed"),
+        2: entries("pushed", "active", "restored", "active", "completed"),
+        3: [*entries("pushed", "active", "failed", "retrying", "active", "restored"), went_on, *entries("completed")],
+        9: [],
+    }
+
+
+def seen() -> History:
+    """What the clients saw: one pull of job 3 was never answered."""
+    return History.of_all([good(), History(fails=[Fail(3, "ok"), Fail(3, "stale")], unanswered=1)])
+
+
+def test_a_history_that_is_right() -> None:
+    """Restarts, retries and answers that never came leave no contradiction."""
+    assert untold(seen(), told()) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "wrong"),
+    [
+        ("pushed 0 times", {1: entries("active", "completed")}),
+        ("pushed 2 times", {1: entries("pushed", "pushed", "active", "completed")}),
+        ("completed 0 times", {1: entries("pushed", "active")}),
+        ("completed 2 times", {1: entries("pushed", "active", "completed", "completed")}),
+        ("2 deliveries, 1 in", {2: entries("pushed", "active", "restored", "completed")}),
+        ("['ok', 'stale'] failures, 0 in", {3: entries("pushed", "active", "restored", "active", "completed")}),
+        ("active twice", {2: entries("pushed", "active", "active", "completed")}),
+        ("the completion is not the end", {1: entries("pushed", "active", "completed", "restored")}),
+        ("the push is not the beginning", {1: entries("active", "pushed", "completed")}),
+        ("history of a job that nobody has", {9: entries("pushed")}),
+        (
+            "deliveries that nobody asked for: 2, of 1",
+            {1: entries("pushed", "active", "failed", "active", "completed")},
+        ),
+    ],
+)
+def test_a_history_that_is_wrong(word: str, wrong: dict[int, list[Entry]]) -> None:
+    """Each rule speaks up."""
+    found = untold(seen(), told() | wrong)
+    assert any(sentence.startswith(word) for sentence in found), found

@@ -7,17 +7,23 @@ import logging
 import os
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.crash.history import violations
-from tests.crash.workload import LIMIT, Crowd, drain, set_limit, waits
-from tests.fakes.server_process import ServerProcess
+from tests.crash.history import History, untold, violations
+from tests.crash.planted import command
+from tests.crash.workload import LIMIT, Crowd, drain, histories, set_limit, waits
+from tests.fakes.server_process import COMMAND, ServerProcess
+
+from flashq.storage.open import storage_for
 
 KILLS: Final = int(os.environ.get("FLASHQ_KILLS", "40"))
 SEED: Final = int(os.environ.get("FLASHQ_SEED", "0")) or random.randrange(1, 10**6)
 READY_SECONDS: Final = 2
+ASKED: Final = 5_000
+"""Jobs whose history is looked at: a second or two."""
 
 log = logging.getLogger(__name__)
 
@@ -27,62 +33,126 @@ log = logging.getLogger(__name__)
 def test_killed_under_load(tmp_path: Path) -> None:
     """Many kills (up to twice as many on a slow machine): everything confirmed is done once, under a real load."""
     enough = 5_000 * KILLS
-    assert run(tmp_path, KILLS, enough) >= enough
+    assert Ordeal(tmp_path).run(KILLS, enough) >= enough
 
 
 def test_killed_three_times(tmp_path: Path) -> None:
     """The same, short enough for every day."""
-    assert run(tmp_path, 3) > 1_000
+    assert Ordeal(tmp_path).run(3) > 1_000
 
 
 @pytest.mark.slow
 def test_killed_with_relaxed_durability(tmp_path: Path) -> None:
     """What was handed to the system survives the death of the server, though not that of the machine."""
-    assert run(tmp_path, 5, durability="relaxed") > 1_000
+    assert Ordeal(tmp_path, DURABILITY="relaxed").run(5) > 1_000
 
 
-def run(folder: Path, kills: int, enough: int = 0, *, durability: str = "full") -> int:
-    """Load a server, kill it so many times and until enough is done, drain what is left and check.
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_while_history_is_kept(tmp_path: Path) -> None:
+    """The history of each job tells what the clients saw of it, and nothing that never happened."""
+    ordeal = Ordeal(tmp_path, AUDIT="1")
+    assert ordeal.run(max(3, KILLS // 8)) > 1_000
+    ordeal.check_histories()
 
-    Returns:
-        How many jobs were acknowledged.
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", ["answers_leave_before_the_disk", "the_tail_is_skipped"])
+def test_a_planted_bug_is_noticed(tmp_path: Path, bug: str) -> None:
+    """A server that breaks its promise does not pass: the net catches fish."""
+    with pytest.raises(AssertionError, match="violations, such as"):
+        Ordeal(tmp_path, command=command(bug)).run(5)
+
+
+@pytest.mark.slow
+def test_a_history_with_holes_is_noticed(tmp_path: Path) -> None:
+    """Nor does one that forgets what it should remember of a job."""
+    ordeal = Ordeal(tmp_path, AUDIT="1", command=command("some_history_is_lost"))
+    ordeal.run(2)
+    with pytest.raises(AssertionError, match="histories that are wrong, such as"):
+        ordeal.check_histories()
+
+
+class Ordeal:
+    """A server that is killed under load.
+
+    Attributes:
+        history: what the clients saw, once it is over.
     """
-    server = ServerProcess(folder, unix=True, environment={"DURABILITY": durability})
-    server.start()
-    assert server.mode.startswith(durability)
-    server.environment |= {"PORT": str(server.port), "HTTP_PORT": str(server.http_port)}
-    set_limit(server)
-    crowd = Crowd(server, SEED)
-    crowd.start()
-    recoveries = []
-    for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
-        if number >= kills and crowd.done() >= enough:
-            break
-        time.sleep(wait)  # the fault comes when it comes
-        server.kill()
-        crowd.look_for_trouble()
-        if number % 4 == 3:  # and once more while it recovers
-            server.launch()
-            time.sleep(wait / 10)
+
+    def __init__(self, folder: Path, *, command: Sequence[str] = COMMAND, **environment: str) -> None:
+        """Start the server with these variables."""
+        self.history = History()
+        self._dice = random.Random(SEED)
+        self._server = ServerProcess(folder, unix=True, environment=environment, command=command)
+        self._server.start()
+        assert self._server.mode.startswith(environment.get("DURABILITY", "full"))
+        self._server.environment |= {"PORT": str(self._server.port), "HTTP_PORT": str(self._server.http_port)}
+
+    def run(self, kills: int, enough: int = 0) -> int:
+        """Load it, kill it so many times and until enough is done, drain what is left and check.
+
+        Returns:
+            How many jobs were acknowledged.
+        """
+        server = self._server
+        set_limit(server)
+        crowd = Crowd(server, SEED)
+        crowd.start()
+        recoveries = []
+        for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
+            if number >= kills and crowd.done() >= enough:
+                break
+            time.sleep(wait)  # the fault comes when it comes
             server.kill()
-        server.start()
-        recoveries.append(server.start_seconds)
-    crowd.stop()
-    server.restart()  # attempts that nobody will finish are ready again
-    worker = drain(server)
-    history = crowd.history(worker)
-    server.stop()
-    found = violations(history, LIMIT)
-    acknowledged = history.acknowledged()
-    log.info(
-        "seed %d: %d kills, %d acknowledged, %d pushes, %d deliveries, slowest start %.2f s, most active %d",
-        *(SEED, len(recoveries), acknowledged, len(history.pushes), len(history.deliveries), max(recoveries)),
-        history.most_active,
-    )
-    assert not found, f"FLASHQ_SEED={SEED}: {len(found)} violations, such as {found[:5]}"
-    assert history.most_active > 0
-    assert {ack.outcome for ack in history.acks} >= {"ok", "already"}
-    return acknowledged
+            crowd.look_for_trouble()
+            if number % 3 == 2:
+                self._kill_while_it_recovers()
+            server.start()
+            recoveries.append(server.start_seconds)
+        crowd.stop()
+        server.restart()  # attempts that nobody will finish are ready again
+        worker = drain(server)
+        self.history = history = crowd.history(worker)
+        server.stop()
+        acknowledged = history.acknowledged()
+        log.info(
+            "seed %d: %d kills, %d acknowledged, %d pushes, %d deliveries, slowest start %.2f s, most active %d",
+            *(SEED, len(recoveries), acknowledged, len(history.pushes), len(history.deliveries), max(recoveries)),
+            history.most_active,
+        )
+        found = violations(history, LIMIT)
+        assert not found, f"FLASHQ_SEED={SEED}: {len(found)} violations, such as {found[:5]}"
+        assert history.most_active > 0
+        assert {ack.outcome for ack in history.acks} >= {"ok", "already"}
+        return acknowledged
+
+    def _kill_while_it_recovers(self) -> None:
+        """In the second half of a start: the first goes by before the database is touched."""
+        self._server.launch()
+        time.sleep(self._server.start_seconds * self._dice.uniform(0.5, 1.0))
+        self._server.kill()
+
+    def check_histories(self) -> None:
+        """Compare what the server tells of some thousands of jobs with what the clients saw."""
+        known = sorted({push.id for push in self.history.pushes} | {each.id for each in self.history.deliveries} - {0})
+        fold(self._server.url)
+        asked = self._dice.sample(known, min(len(known), ASKED)) + [known[-1] + more for more in range(1, 100)]
+        with self._server as server:
+            told = histories(server, asked)
+        found = untold(self.history, told)
+        assert not found, f"FLASHQ_SEED={SEED}: {len(found)} histories that are wrong, such as {found[:5]}"
+
+
+def fold(url: str) -> None:
+    """Bring the journal into the tables, where histories are found without reading all of it."""
+    storage = storage_for(url, durability="full", steady_ms=lambda: 0)
+    assert storage is not None
+    storage.open()
+    list(storage.load().jobs)
+    while storage.tidy(idle=True):
+        pass
+    storage.close()
 
 
 def test_ready_soon_with_many_jobs(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
-from tests.crash.history import Ack, Delivery, History, Push
+from tests.crash.history import Ack, Delivery, Entry, Fail, History, Push
 from tests.fakes.http_client import HttpClient
 from tests.fakes.server_process import Answer, EndOfAnswers, LineClient, ServerProcess, line
 
@@ -211,7 +211,9 @@ class Worker(Client):
     def pull(self, client: LineClient, queue: str, most: int) -> list[Delivery]:
         """Take jobs and note them."""
         began = time.monotonic()
+        self.history.unanswered += most
         answer = client.ask("PULLB", queue=queue, count=most, timeout=self.random.choice((0, 5)))
+        self.history.unanswered -= most
         assert answer["ok"], answer
         ended = time.monotonic()
         found = [Delivery(job["id"], job["data"], job["token"], began, ended) for job in answer["jobs"]]
@@ -253,10 +255,13 @@ class Worker(Client):
     def _failing(self, client: LineClient, jobs: list[Delivery]) -> None:
         """Every fifth fails; its token must be worth nothing afterwards."""
         failing, fine = jobs[::5], [job for n, job in enumerate(jobs) if n % 5]
+        fails = [Fail(job.id) for job in failing]
+        self.history.fails += fails
         client.send_raw(b"".join(line("FAIL", id=job.id, token=job.token, error="x") for job in failing))
-        for _ in failing:
+        for fail in fails:
             answer = client.receive()
             assert answer["ok"] or answer["code"] == "stale_attempt", answer
+            fail.outcome = "ok" if answer["ok"] else "stale"
         if fine:
             self.acknowledge_batch(client, fine)
         for job in failing[:3]:
@@ -358,6 +363,21 @@ def drain(server: ServerProcess) -> Worker:
         left.pop("completed")
         assert not any(left.values()), f"not everything could be drained: {left}"
     return worker
+
+
+def histories(server: ServerProcess, ids: Sequence[int]) -> dict[int, list[Entry]]:
+    """What the server says happened to these jobs."""
+    found: dict[int, list[Entry]] = {}
+    with server.client() as client:
+        for first in range(0, len(ids), WINDOW):
+            window = ids[first : first + WINDOW]
+            client.send_raw(b"".join(line("HISTORY", id=id) for id in window))
+            for id in window:
+                answer = client.receive()
+                assert answer["ok"], answer
+                assert not answer["truncated"]
+                found[id] = [Entry(entry["event"], entry["attempt"], entry["detail"]) for entry in answer["history"]]
+    return found
 
 
 def waits(seed: int, least_s: float, most_s: float) -> Iterator[float]:

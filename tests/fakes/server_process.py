@@ -151,6 +151,7 @@ class ServerProcess:
 
     Attributes:
         folder: of the database, the Unix socket and the log.
+        url: of the database.
         port, http_port: where it listens.
         mode: what the server said about durability when it was ready.
         start_seconds: how long the last start took, interpreter and all.
@@ -163,6 +164,7 @@ class ServerProcess:
         url: str | None = None,
         environment: dict[str, str] | None = None,
         before: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
         unix: bool = False,
     ) -> None:
         """Nothing runs until `start`.
@@ -172,6 +174,7 @@ class ServerProcess:
             url: DATABASE_URL; None = the default, SQLite in the folder.
             environment: more variables; nothing is inherited from the environment of the tests.
             before: words in front of the command, such as strace and its options.
+            command: that starts a server.
             unix: listen on a Unix socket as well.
         """
         self.folder = folder
@@ -182,9 +185,11 @@ class ServerProcess:
         self.mode = ""
         self.start_seconds = 0.0
         self._before = before
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {"PATH": os.environ.get("PATH", ""), "PYTHONUNBUFFERED": "1", "DATA_DIR": str(self.data)}
         self.environment["PORT"] = "0"
+        self.url = url or f"sqlite:///{self.data}/flashq.db"
         if url is not None:
             self.environment["DATABASE_URL"] = url
         if unix:
@@ -211,7 +216,7 @@ class ServerProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._before, *COMMAND],
+                [*self._before, *self._command],
                 env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,65 @@
+"""``flashq serve`` with a bug planted in it: what the tests of killed servers must notice, or they prove nothing.
+
+Run as ``python -m tests.crash.planted BUG serve``.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from flashq.cli.main import main
+from flashq.engine.records import Happened
+from flashq.server.runtime import Runtime
+from flashq.storage.fold import Fold
+from flashq.storage.journal import Journal
+from flashq.storage.windows import Windows
+
+
+def answers_leave_before_the_disk() -> None:
+    """No answer depends on any group, so all leave at once."""
+    gather = Runtime.gather
+
+    def gather_and_forget(self: Runtime) -> int:
+        gather(self)
+        return 0
+
+    Runtime.gather = gather_and_forget  # type: ignore[method-assign]
+
+
+def the_tail_is_skipped() -> None:
+    """Recovery reads the tables and not the journal behind them."""
+
+    def nothing(self: Windows) -> Fold:
+        fold = Fold(self._tables.meta.next_id)
+        fold.settle()
+        return fold
+
+    Windows.fold_tail = nothing  # type: ignore[method-assign]
+
+
+def some_history_is_lost() -> None:
+    """Of the records of a turn those of the history are journaled in three turns of four."""
+    append = Journal.append
+    turns = iter(range(sys.maxsize))
+
+    def append_less(self: Journal, records: list[object]) -> None:
+        skip = next(turns) % 4 == 0
+        append(self, [record for record in records if not (skip and isinstance(record, Happened))])  # type: ignore[misc]
+
+    Journal.append = append_less  # type: ignore[method-assign, assignment]
+
+
+PLANTED: Final[dict[str, Callable[[], None]]] = {
+    plant.__name__: plant for plant in (answers_leave_before_the_disk, the_tail_is_skipped, some_history_is_lost)
+}
+
+
+def command(bug: str) -> tuple[str, ...]:
+    """The command of a server with this bug."""
+    assert bug in PLANTED
+    return (sys.executable, "-m", "tests.crash.planted", bug, "serve")
+
+
+if __name__ == "__main__":
+    PLANTED[sys.argv.pop(1)]()
+    main()
