@@ -29,8 +29,13 @@ from flashq.cli.watch import events, metrics, ping, stats, workers
 from flashq.cli.webhook import webhook
 from flashq.errors import FlashQError
 
-_LONG: Final = ("serve", "worker", "dev")
-"""The verbs that run for long; each is the module of its name in `flashq.cli`."""
+_LATE: Final = {
+    "serve": "serve",
+    "worker": "worker",
+    "dev": "dev",
+    "doctor": "doctor",
+}
+"""The verbs that are loaded when they are asked for, and the module of `flashq.cli` that each stands in."""
 
 _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {text}" for code, text in exits.LEGEND.items())
 
@@ -38,17 +43,18 @@ _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {text}" for code,
 class Program(Noun):
     """The whole command line.
 
-    The verbs that run for long are loaded only when they are asked for: ``serve`` needs the server's packages, which a
-    machine with workers alone has not, and loading them would cost every other verb as much time as its work.
+    Some verbs are loaded only when they are asked for: ``serve`` and those that read a storage need the server's
+    packages, which a machine with workers alone has not, and loading them would cost every other verb as much time as
+    its work.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's own signature
-        """The verbs, those that run for long first."""
-        return [*_LONG, *(name for name in self.commands)]
+        """The verbs, those that run beside a server or are one first."""
+        return [*_LATE, *(name for name in self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its name."""
-        return _long(cmd_name) if cmd_name in _LONG else super().get_command(ctx, cmd_name)
+        return _late(cmd_name) if cmd_name in _LATE else super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run a verb. Ctrl-C is told as everything else is; click would put an empty line before it."""
@@ -85,6 +91,7 @@ def _tell(wishes: Wishes, error: Exception) -> int:
 _WORDS: Final = {
     exits.FAILED: "configuration",
     exits.USAGE: "usage",
+    exits.REFUSED: "in_use",
     exits.NOTHING: "nothing",
     exits.INTERRUPTED: "interrupted",
 }
@@ -128,9 +135,9 @@ def program() -> None:
     """
 
 
-def _long(name: str) -> click.Command:
+def _late(name: str) -> click.Command:
     try:
-        command: click.Command = getattr(import_module(f"flashq.cli.{name}"), name)
+        command: click.Command = getattr(import_module(f"flashq.cli.{_LATE[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("flashq"):
             raise

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from flashq.storage.base import Storage
+from flashq.storage.reading import Reading, SqliteReading
 from flashq.storage.sqlite import Durability, SqliteStorage
 from flashq.storage.windows import Retention
 
@@ -35,6 +36,26 @@ def storage_for(
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         path = Path(url.removeprefix(_SQLITE))
         return SqliteStorage(path, steady_ms=steady_ms, durability=durability, retention=retention)
+    raise _unknown(url)
+
+
+def reading_for(url: str) -> Reading:
+    """The same storage to be looked at while no server has it; nothing is touched yet.
+
+    Args:
+        url: as for `storage_for`.
+
+    Raises:
+        ValueError: no backend is named so, or one that keeps nothing.
+    """
+    if url == _MEMORY:
+        raise ValueError(f"a server on {_MEMORY} leaves nothing that could be looked at")
+    if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
+        return SqliteReading(Path(url.removeprefix(_SQLITE)))
+    raise _unknown(url)
+
+
+def _unknown(url: str) -> ValueError:
     scheme, _, rest = url.partition("://")
     what = f"{scheme}://..." if rest else "this"
-    raise ValueError(f"unknown storage: DATABASE_URL may be {_SQLITE}PATH or {_MEMORY}, not {what}")
+    return ValueError(f"unknown storage: DATABASE_URL may be {_SQLITE}PATH or {_MEMORY}, not {what}")

@@ -52,7 +52,9 @@ def test_options_are_everywhere(path: tuple[str, ...]) -> None:
     """--json works with every command; --url and --token with all but those that start a server or need none."""
     shown = run(*path, "--help").stdout
     assert "--json" in shown
-    assert ("--url" in shown and "--token" in shown) is (path[:1] not in {("serve",), ("dev",), ("token",)})
+    assert ("--url" in shown and "--token" in shown) is (
+        path[:1] not in {("serve",), ("dev",), ("doctor",), ("token",)}
+    )
 
 
 def test_exit_codes_are_documented() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flashq.storage.open import storage_for
+from flashq.storage.open import reading_for, storage_for
+from flashq.storage.reading import SqliteReading
 from flashq.storage.sqlite import SqliteStorage
 
 
@@ -26,6 +27,14 @@ def test_memory_is_no_storage() -> None:
     assert storage_for("memory://", durability="full", steady_ms=lambda: 0) is None
 
 
+def test_what_can_be_looked_at(tmp_path: Path) -> None:
+    """A database, which is not touched by naming it; nothing is left of a server that remembers nothing."""
+    assert isinstance(reading_for(f"sqlite:///{tmp_path}/a/flashq.db"), SqliteReading)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="leaves nothing"):
+        reading_for("memory://")
+
+
 @pytest.mark.parametrize(
     ("url", "named"),
     [
@@ -41,4 +50,7 @@ def test_anything_else_is_refused(url: str, named: str) -> None:
     """The sentence says what would be right, and repeats no password."""
     with pytest.raises(ValueError, match=f"unknown storage: .*not {named}$") as refusal:
         storage_for(url, durability="full", steady_ms=lambda: 0)
+    assert "secret" not in str(refusal.value)
+    with pytest.raises(ValueError, match=f"unknown storage: .*not {named}$") as refusal:
+        reading_for(url)
     assert "secret" not in str(refusal.value)
