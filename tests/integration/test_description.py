@@ -14,6 +14,7 @@ from tests.fakes.server_process import MEMORY, ServerProcess
 from flashq import __version__
 from flashq.config import Config
 from flashq.server.app import Server
+from flashq.server.httpdoor import HttpDoor
 from flashq.transports.http.documentation import FILES, POLICY
 
 TOKEN = "a token that nobody guesses"
@@ -33,8 +34,8 @@ async def test_what_the_router_knows_is_what_is_described(tmp_path: Path) -> Non
     """Both ways: nothing that answers is left out, nothing is promised that does not answer."""
     server = Server(Config(port=0, http_port=0, database_url="memory://", data_dir=str(tmp_path)))
     await server.start()
-    assert server._web is not None
-    router = server._web.config.app._rest  # type: ignore[union-attr]
+    (door,) = (door for door in server._doors if isinstance(door, HttpDoor))
+    router = door._web.config.app._rest  # type: ignore[union-attr]
     answers = set()
     for route in router.routes:
         if isinstance(route, WebSocketRoute):

@@ -7,14 +7,9 @@ happened is committed, storage is closed.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
-import os
-import resource
 import secrets
-import socket
-import stat
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -34,36 +29,25 @@ from flashq.engine.settings import Settings
 from flashq.engine.trail import Ring
 from flashq.errors import StorageError
 from flashq.model import Instant
-from flashq.observe.streams import Streams
 from flashq.protocol.replies import SettingsView
 from flashq.security.access import Access
 from flashq.security.tokenfile import load
 from flashq.server import clock
 from flashq.server.archive import Archive, Reader, RingReader
+from flashq.server.doors import LineDoor, ServerDoor, connection_limit
 from flashq.server.gauges import About, Gauges
+from flashq.server.nonces import Nonces
 from flashq.server.reload import Reloads
 from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.tls import Tls
-from flashq.server.web import Web
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import storage_for
 from flashq.storage.windows import Retention
 from flashq.storage.writer import Writer
-from flashq.transports.calls import Calls
-from flashq.transports.http.app import build
-from flashq.transports.http.auth import ANY, Gatekeeper, local_names
-from flashq.transports.http.endpoints import Door
-from flashq.transports.http.events import event_streams
-from flashq.transports.http.metrics import Page, Watching
-from flashq.transports.tcp import AUTH_SECONDS, LINGER_SECONDS, LineConnection
 from flashq.webhooks.delivery import Deliveries, Post
 
 log = logging.getLogger("flashq")
-
-MAX_CONNECTIONS: Final = 10_000
-SPARE_FILES: Final = 128
-"""File descriptors kept for the database, the log and the rest of the process."""
 
 DRAIN_SECONDS: Final = 10
 FAILED_DRAIN_SECONDS: Final = 0.5
@@ -73,10 +57,6 @@ DELIVERY_SECONDS: Final = 2
 """How long a stop waits for calls of webhooks that are under way. What is cut off stays owed, so a receiver that hangs
 need not hold up a restart."""
 DAY_MS: Final = 24 * 3600 * 1000
-
-FAREWELL_SECONDS: Final = 0.5
-QUIET_TURNS: Final = 3
-"""How long streams of events may take to be ended, and turns of the loop without one that is: then all have been."""
 
 GC_THRESHOLDS: Final = (100_000, 20, 50)
 """Jobs are not tracked by the collector and hold no cycles, so it has little to find and much to look at."""
@@ -92,6 +72,7 @@ class Server:
     Attributes:
         config: its settings.
         exit_code: how it ends.
+        http_port: the real port of the HTTP door; 0 without one.
         tls: what every listener on an address shows; None without a certificate. A Unix socket stays plain.
     """
 
@@ -99,17 +80,15 @@ class Server:
         self.config = config
         self.tls: SSLContext | None = None
         self.exit_code = 0
+        self.http_port = 0
         self._storage: Storage | None = None
         self._writer: Writer | None = None
-        self._listeners: list[asyncio.Server] = []
-        self._connections: set[LineConnection] = set()
-        self._web: Web | None = None
-        self._calls: Calls | None = None
-        self._streams: Streams | None = None
+        self._doors: list[ServerDoor] = []
         self._stopping = asyncio.Event()
         self._started_ms = clock.now().steady
-        self._max_connections = _connection_limit()
+        self._max_connections = connection_limit()
         self._deliveries: Deliveries | None = None
+        self._lines: LineDoor
         self._runtime: Runtime
         self._context: Context
         self._gauges: Gauges
@@ -167,13 +146,7 @@ class Server:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the TCP door; the real port when 0 was asked for."""
-        host, port = self._listeners[0].sockets[0].getsockname()[:2]
-        return host, port
-
-    @property
-    def http_port(self) -> int:
-        """The real port of the HTTP door; 0 without one."""
-        return self._web.port if self._web is not None else 0
+        return self._lines.address
 
     def settings(self, now: Instant) -> SettingsView:
         """See `flashq.commands.session.Host`."""
@@ -233,10 +206,8 @@ class Server:
 
     def _load_tokens(self) -> None:
         self._context.access.replace(load(self.config.tokens_path))
-        for connection in list(self._connections):
-            connection.leave_if_revoked()
-        if self._calls is not None:
-            self._calls.let_go_revoked()
+        for door in self._doors:
+            door.let_go_revoked()
 
     def _keep_history(self, loop: asyncio.AbstractEventLoop, now: Instant) -> None:
         """Note what happens from now on, and answer questions about it."""
@@ -250,93 +221,47 @@ class Server:
         outbox.operated(STARTED, now)
 
     async def _open_doors(self) -> None:
-        loop = asyncio.get_running_loop()
         config = self.config
-        self._listeners.append(
-            await loop.create_server(
-                self._connection,
-                config.host,
-                config.port,
-                backlog=1_024,
-                ssl=self.tls,
-                ssl_handshake_timeout=AUTH_SECONDS if self.tls else None,
-                ssl_shutdown_timeout=LINGER_SECONDS if self.tls else None,
-            )
-        )
+        self._lines = LineDoor(self._context, self._runtime, self._room)
+        self._doors.append(self._lines)
+        await self._lines.listen(config.host, config.port, self.tls)
         if config.unix_socket:
-            self._listeners.append(await _listen_unix(self._connection, config.unix_socket))
+            await self._lines.listen_unix(config.unix_socket)
         if config.http:
-            self._web = await self._open_web()
+            await self._open_http()
 
-    async def _open_web(self) -> Web:
-        config = self.config
-        self._calls = Calls(self._context, self._runtime)
-        trusting = self._context.access.anonymous is not None
-        gate = Gatekeeper(
-            self._context,
-            clock.now,
-            origins=config.cors_allow_origin,
-            hosts=config.allowed_hosts or (local_names(config.host) if trusting else (ANY,)),
-        )
-        door = Door(self._calls, gate)
-        watching = Watching(door, Page(self._gauges.figures, clock.now), self._gauges.history)
-        self._streams = Streams(self._runtime.hub, asyncio.get_running_loop())
-        lane = build(
-            door,
-            storage=_kind(config),
-            origins=config.cors_allow_origin,
-            more=watching.routes(),
-            streams=event_streams(door, self._streams),
-        )
-        web = Web(lane.whole, self._room, lane.at_once)
-        await web.listen(config.host, config.http_port, self.tls)
-        return web
+    async def _open_http(self) -> None:
+        from flashq.server.httpdoor import HttpDoor
+
+        door = HttpDoor(self.config, _kind(self.config), self._context, self._runtime, self._gauges, self._room)
+        self._doors.append(door)
+        await door.listen(self.tls)
+        self.http_port = door.port
 
     async def _close_doors(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        if self.config.unix_socket and len(self._listeners) > 1:
-            with contextlib.suppress(OSError):
-                Path(self.config.unix_socket).unlink()
         if not hasattr(self, "_context"):
             return
         self._context.closing = True
         self._reloads.stop()
         self._runtime.stop()
-        if self._web is not None:
-            await self._close_web(self._web)
+        for door in self._doors:
+            await door.close()
         self._gauges.stop()
         if self._deliveries is not None:
             self._deliveries.stop()
-        for connection in list(self._connections):
-            connection.drain()
-        if self._calls is not None:
-            self._calls.drain()
+        for door in self._doors:
+            door.drain()
         clock_of_loop = asyncio.get_running_loop().time
         failed = self.exit_code not in {0, EXIT_RESTART}
         deadline = clock_of_loop() + (FAILED_DRAIN_SECONDS if failed else DRAIN_SECONDS)
         await self._end_deliveries(deadline)
         while not self._drained() and clock_of_loop() < deadline:
             await asyncio.sleep(0.01)
-        for connection in list(self._connections):
-            connection.abort()
-        if self._web is not None:
-            self._web.abort()
-
-    async def _close_web(self, web: Web) -> None:
-        if self._streams is not None:
-            self._streams.end()
-            clock_of_loop = asyncio.get_running_loop().time
-            deadline = clock_of_loop() + FAREWELL_SECONDS
-            quiet = 0
-            while quiet < QUIET_TURNS and clock_of_loop() < deadline:
-                await asyncio.sleep(0)
-                quiet = 0 if self._streams.busy else quiet + 1
-        web.close()
+        for door in self._doors:
+            door.abort()
 
     def _drained(self) -> bool:
-        web = self._web
-        return not self._connections and (web is None or web.settled()) and self._runtime.settled()
+        return all(door.settled() for door in self._doors) and self._runtime.settled()
 
     async def _end_deliveries(self, deadline: float) -> None:
         """Let calls of webhooks that are under way come to their end, if that is soon; the others stay owed."""
@@ -366,22 +291,11 @@ class Server:
             self.exit_code = self.exit_code or EXIT_STORAGE
         self._storage = self._writer = None
 
-    def _connection(self) -> LineConnection:
-        return LineConnection(self._context, self._runtime, admit=self._admit, left=self._left)
-
-    def _admit(self, connection: LineConnection) -> bool:
-        self._connections.add(connection)
-        return self._room()
-
     def _room(self) -> bool:
         return self._connected() <= self._max_connections
 
     def _connected(self) -> int:
-        over_http = len(self._web.state.connections) if self._web is not None else 0
-        return len(self._connections) + over_http
-
-    def _left(self, connection: LineConnection) -> None:
-        self._connections.discard(connection)
+        return sum(door.connected for door in self._doors)
 
     def _committed(self, number: int, took_us: int) -> None:
         self._gauges.committed(took_us)
@@ -423,54 +337,7 @@ def _about(config: Config) -> About:
     return About(__version__, kind, "none" if kind == "memory" else config.durability)
 
 
-class Nonces:
-    """Unguessable words for tokens, drawn from the system in stock: one by one they would cost more than a pull."""
-
-    _WORD: Final = 16
-    _STOCK: Final = 512
-
-    def __init__(self) -> None:
-        self._words: list[str] = []
-
-    def __call__(self) -> str:
-        """A word of 64 random bits."""
-        if not self._words:
-            text = secrets.token_hex(self._STOCK * self._WORD // 2)
-            self._words = [text[at : at + self._WORD] for at in range(0, len(text), self._WORD)]
-        return self._words.pop()
-
-
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
     """Run something on the loop from the writer's thread. A loop that has closed has nobody left to tell."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *arguments)
-
-
-def _connection_limit() -> int:
-    """As many connections as there are file descriptors for, which is raised as far as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + SPARE_FILES
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(MAX_CONNECTIONS, soft - SPARE_FILES))
-
-
-async def _listen_unix(factory: Callable[[], LineConnection], path: str) -> asyncio.Server:
-    """Listen on a Unix socket. A socket that a dead server left behind is replaced, anything else is not."""
-    with contextlib.suppress(FileNotFoundError):
-        found = os.lstat(path)
-        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(f"{path} exists and is not a socket of ours")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)  # one that is too busy to accept is there as well
-            refused = probe.connect_ex(path)
-        if refused not in (errno.ECONNREFUSED, errno.ENOENT):
-            raise OSError(f"another server listens on {path}")
-        Path(path).unlink(missing_ok=True)
-    old = os.umask(0o117)
-    try:
-        return await asyncio.get_running_loop().create_unix_server(factory, path, backlog=1_024)
-    finally:
-        os.umask(old)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from flashq.config import Config
 from flashq.errors import StorageError
 from flashq.server import app
-from flashq.server.app import MAX_CONNECTIONS, SPARE_FILES, Nonces, Server, _connection_limit
+from flashq.server.app import Server
 from flashq.server.runtime import EXIT_STORAGE
 
 
@@ -60,7 +59,7 @@ async def test_too_many_connections(tmp_path: Path) -> None:
     second.close()
     first.close()
     await first_reader.read()
-    while server._connections:
+    while server._connected():
         await asyncio.sleep(0)
     assert await ask(server, {"cmd": "PING"}) == [{"ok": True}]
     server.stop()
@@ -101,23 +100,3 @@ async def test_storage_that_does_not_add_up_is_refused(tmp_path: Path, monkeypat
     await again.start()
     again.stop()
     assert await again.run() == 0
-
-
-def test_words_for_tokens() -> None:
-    """Many, all different, of 64 bits, and without the dot that separates the parts of a token."""
-    nonces = Nonces()
-    words = [nonces() for _ in range(2_000)]
-    assert len(set(words)) == len(words)
-    assert all(len(word) == 16 and int(word, 16) >= 0 for word in words)
-
-
-def test_room_for_connections_follows_the_descriptors() -> None:
-    """As many as the system gives files, less those kept for the rest; never none."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        limit = _connection_limit()
-        raised, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        assert raised >= soft
-        assert limit == max(1, min(MAX_CONNECTIONS, raised - SPARE_FILES))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
