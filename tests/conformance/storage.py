@@ -5,6 +5,7 @@ shares no code with the fold. Histories are made from small random steps, but ar
 again by nothing but a purge.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from random import Random
@@ -51,6 +52,11 @@ from flashq.storage.records import encode
 
 Seen = dict[str, Any]
 Step = tuple[str, int, int, str]
+
+
+def json_of(text: str) -> bytes:
+    """A text as a payload: the doors let nothing through that is not JSON."""
+    return json.dumps(text, ensure_ascii=False).encode()
 
 
 def seen(snapshot: Snapshot) -> Seen:
@@ -244,7 +250,7 @@ class History:
         row.unique_key, row.custom_id = text or None, None if b % 2 else text
         row.depends_on, row.tags = [[1, 2**53 - 1], None, []][a % 3], [None, [text, "red"], []][b % 3]
         row.collect = a % 4 == 2
-        row.inputs = [(1, f'"{text}"'.encode())] if row.collect and b % 2 else None
+        row.inputs = [(1, json_of(text))] if row.collect and b % 2 else None
         self.note(Added(row))
 
     def do_change(self, a: int, b: int, text: str) -> None:
@@ -262,7 +268,7 @@ class History:
             ids = [id for id in live if self.model.jobs[id].queue == queue][: 1 + b]
             done = self.model.completions + 1
             newest = self.model.completions + len(ids)
-            results = [(id, f'"{text}"'.encode()) for id in ids if id % 2]
+            results = [(id, json_of(text)) for id in ids if id % 2]
             forget, forget_results = max(1, newest - self.KEEP + 1), max(1, newest - self.KEEP_RESULTS + 1)
             self.note(Completed(queue, ids, done, self.clock, self.clock - 1, "1.2.x", results, forget, forget_results))
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.storage import StorageSuite
+from tests.fakes.postgres import Databases
+from tools.postgres import query
 
-from flashq.storage import tables, upkeep, windows
+from flashq.storage import postgres_tables, tables, upkeep, windows
 from flashq.storage.base import Storage
 from flashq.storage.memory import MemoryStorage
+from flashq.storage.postgres import PostgresStorage
 from flashq.storage.sqlite import Durability, SqliteStorage
 
 IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)
@@ -73,6 +76,57 @@ class TestSqliteInSmallPieces(TestSqlite):
         monkeypatch.setattr(windows, "EASY_PACE", 4)
         monkeypatch.setattr(windows, "HARD_PACE", 2)
         monkeypatch.setattr(upkeep, "CHECKPOINT_BYTES", 100_000)
+
+    def test_the_newest_dropped_ids_are_remembered(self) -> None:
+        """Judged with pieces of the real size; in tiny ones it takes minutes."""
+
+
+class TestPostgres(StorageSuite):
+    """PostgreSQL as it is set up. An empty schema is made anew for each storage, which is faster than a database."""
+
+    examples = 20
+    durability: Durability = "full"
+
+    @pytest.fixture(autouse=True)
+    def database(self, databases: Databases) -> Iterator[None]:
+        """A database for each test."""
+        with databases.fresh() as self.url:
+            yield
+
+    @contextmanager
+    def place(self) -> Iterator[Callable[[], Storage]]:
+        """A schema and a folder that outlive their storages."""
+        steady = count(0, 400)
+        query(self.url, "DROP SCHEMA IF EXISTS flashq CASCADE")
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+            path = Path(folder) / "data"
+            yield lambda: PostgresStorage(self.url, path, steady_ms=lambda: next(steady), durability=self.durability)
+
+    def crash(self, storage: Storage) -> None:
+        """Cut the connections; the lease stays as it is."""
+        assert isinstance(storage, PostgresStorage)
+        storage._let_go()
+
+
+@pytest.mark.slow
+class TestPostgresInSmallPieces(TestPostgres):
+    """The same with windows, slices, pages and bounds so small that every history crosses many of them."""
+
+    examples = 40
+    durability: Durability = "relaxed"
+
+    @pytest.fixture(autouse=True)
+    def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A slice is a few rows, a window a few groups."""
+        monkeypatch.setattr(postgres_tables, "SLICE_ROWS", 3)
+        monkeypatch.setattr(postgres_tables, "_IDS_AT_ONCE", 2)
+        monkeypatch.setattr(postgres_tables, "PAGE_ROWS", 7)
+        monkeypatch.setattr(postgres_tables, "PAGE_BYTES", 200)
+        monkeypatch.setattr(windows, "WINDOW_CHANGES", 40)
+        monkeypatch.setattr(windows, "FEED_CHANGES", 10)
+        monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 30)
+        monkeypatch.setattr(windows, "EASY_PACE", 4)
+        monkeypatch.setattr(windows, "HARD_PACE", 2)
 
     def test_the_newest_dropped_ids_are_remembered(self) -> None:
         """Judged with pieces of the real size; in tiny ones it takes minutes."""

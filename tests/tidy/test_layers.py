@@ -104,7 +104,7 @@ Read it upwards: the engine knows neither wire nor disk, storage knows only the 
 only way into the engine, doors know only commands, the server puts all together. The client side is a tree of its own.
 """
 
-OPTIONAL: Final = frozenset({"rich", "uvloop", "h11"})
+OPTIONAL: Final = frozenset({"rich", "uvloop", "h11", "asyncpg"})
 """Dependencies that may be absent; only these may be imported inside a function."""
 
 SWITCHED: Final = frozenset({"flashq.server.httpdoor.HttpDoor"})

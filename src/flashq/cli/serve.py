@@ -55,7 +55,7 @@ def serve(wishes: Wishes, /, *, quiet: bool, **given: Any) -> int:  # noqa: ANN4
 def _say_ready(wishes: Wishes, config: Config, server: Server) -> None:
     host, port = server.address
     memory = config.storage_url == "memory://"
-    kept = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {config.storage_url}"
+    kept = "none, nothing survives a stop" if memory else f"{config.durability}, kept in {server.storage_name}"
     web = f", http on http{'s' if server.tls else ''}://{_in_url(host)}:{server.http_port}" if server.http_port else ""
     wishes.show.done(
         f"flashq {__version__} ready on {host}:{port}{web}, durability {kept}",
@@ -66,7 +66,7 @@ def _say_ready(wishes: Wishes, config: Config, server: Server) -> None:
         tls=server.tls is not None,
         unix_socket=config.unix_socket or None,
         durability="none" if memory else config.durability,
-        storage=config.storage_url,
+        storage=server.storage_name,
     )
 
 

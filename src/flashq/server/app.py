@@ -42,7 +42,7 @@ from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.tls import Tls
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
-from flashq.storage.open import storage_for
+from flashq.storage.open import name_of, storage_for
 from flashq.storage.windows import Retention
 from flashq.storage.writer import Writer
 from flashq.webhooks.delivery import Deliveries, Post
@@ -111,6 +111,9 @@ class Server:
             retention=Retention(
                 self.config.audit_keep_days * DAY_MS, self.config.audit_max_rows, lambda: clock.now().wall
             ),
+            folder=Path(self.config.data_dir),
+            address=f"{self.config.host}:{self.config.port}",
+            lost=lambda error: _call(loop, self._storage_lost, error),
         )
         journal = None
         try:
@@ -185,6 +188,11 @@ class Server:
     def reload(self) -> None:
         """Read again what may change while the server runs."""
         self._reloads.now()
+
+    @property
+    def storage_name(self) -> str:
+        """What its database is called, without what may be a password."""
+        return name_of(self.config.storage_url)
 
     @property
     def exposed(self) -> bool:
@@ -301,6 +309,11 @@ class Server:
         self._gauges.committed(took_us)
         self._runtime.committed(number)
 
+    def _storage_lost(self, error: StorageError) -> None:
+        """Another server has taken over; if this one is still starting, its first commit will say so."""
+        if hasattr(self, "_runtime"):
+            self._runtime.commit_failed(error)
+
     def _fail(self, error: BaseException, exit_code: int) -> None:
         log.critical("%s", error)
         self.stop(exit_code)
@@ -320,7 +333,9 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     engine = restore(storage.load(), settings, nonce=nonce, now=now)
     wrong = check(engine)
     if wrong:
-        raise StorageError(f"What {config.storage_url} holds does not add up: {wrong[0]} ({len(wrong)} in all)")
+        raise StorageError(
+            f"What {name_of(config.storage_url)} holds does not add up: {wrong[0]} ({len(wrong)} in all)"
+        )
     # Everything restored stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -108,6 +108,7 @@ class Windows:
         self._unfolded_changes = self._unfolded_bytes = 0
         self._credit = 0
         self._slices: Iterator[None] | None = None
+        self._folding = (0, 0, 0)  # the last group of the window that is being folded, its changes and its bytes
 
     def fold_tail(self) -> Fold:
         """Read all of the journal, at the start. It stays as it is, to be folded when it is quiet.
@@ -161,6 +162,11 @@ class Windows:
         if next(self._slices, self) is self:
             self._slices = None
 
+    def restart(self) -> None:
+        """The connection was lost, and with it perhaps slices of the window: begin it anew, unless it is folded."""
+        self._slices = None
+        self._settle()
+
     def read(self, question: Question) -> Iterator[None]:
         """Feed a question: from the tables, then from the journal. See `flashq.storage.base.Storage`."""
         meta, newest = self._tables.meta, self.newest
@@ -202,13 +208,21 @@ class Windows:
                 fed = count
                 yield
         fold.settle(*self._forgotten_later(last))
+        self._folding = last, count, size
         yield
         yield from self._tables.apply(fold, last)
-        self._unfolded_changes -= count
-        self._unfolded_bytes -= size
+        self._settle()
         if self._retention is not None:
             keep_ms, max_rows, wall_ms = self._retention
             yield from self._tables.trim(wall_ms() - keep_ms, max_rows)
+
+    def _settle(self) -> None:
+        """Take the window out of what is not folded, once, if it is."""
+        last, count, size = self._folding
+        if self._tables.meta.folded >= last:
+            self._unfolded_changes -= count
+            self._unfolded_bytes -= size
+            self._folding = 0, 0, 0
 
     def _forgotten_later(self, last: int) -> tuple[int, int]:
         """What the newest group says is forgotten: in a long journal that is most of what an older one completed."""

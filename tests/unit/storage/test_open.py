@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flashq.storage.open import reading_for, storage_for
+from flashq.storage.open import name_of, reading_for, storage_for
+from flashq.storage.postgres import PostgresStorage
 from flashq.storage.reading import SqliteReading
 from flashq.storage.sqlite import SqliteStorage
 
@@ -20,6 +21,18 @@ def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         storage.open()
         storage.close()
         shutil.rmtree(tmp_path / "a")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_postgres(tmp_path: Path, scheme: str) -> None:
+    """Both names of the scheme; nothing is reached before it is opened, and the name of it has no password."""
+    url = f"{scheme}://me:secret@host/db"
+    storage = storage_for(url, durability="full", steady_ms=lambda: 0, folder=tmp_path / "a")
+    assert isinstance(storage, PostgresStorage)
+    storage.close()
+    assert not (tmp_path / "a").exists()
+    assert name_of(url) == "PostgreSQL database db at host"
+    assert name_of("memory://") == "memory://"
 
 
 def test_memory_is_no_storage() -> None:
@@ -38,7 +51,7 @@ def test_what_can_be_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "named"),
     [
-        ("postgres://me:secret@host/db", r"postgres://\.\.\."),
+        ("mysql://me:secret@host/db", r"mysql://\.\.\."),
         ("sqlite:///", r"sqlite://\.\.\."),
         ("sqlite://flashq.db", r"sqlite://\.\.\."),
         ("memory://x", r"memory://\.\.\."),
