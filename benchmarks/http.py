@@ -4,11 +4,12 @@ The load is raw sockets again: prepared requests, answers whose length is read f
 checked, nothing else. One connection has one request under way, as HTTP clients do.
 """
 
+import multiprocessing
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from multiprocessing.synchronize import Event
 from time import perf_counter, sleep
 from typing import Final
 
@@ -198,8 +199,9 @@ def _lines_beside(server: Server, size: Size) -> tuple[float, float]:
     with ExitStack() as stack:
         for _ in range(LISTENERS):
             stack.enter_context(_listener(server))
-        stop = threading.Event()
-        load = threading.Thread(target=_steady_pushes, args=(server, rate, stop))
+        processes = multiprocessing.get_context("fork")  # of its own: two threads would wait for each other's turn
+        stop = processes.Event()
+        load = processes.Process(target=_steady_pushes, args=(server, rate, stop))
         load.start()
         sleep(0.2)  # until it is under way
         try:
@@ -230,7 +232,7 @@ def _listener(server: Server) -> socket.socket:
     return connection
 
 
-def _steady_pushes(server: Server, rate: float, stop: threading.Event) -> None:
+def _steady_pushes(server: Server, rate: float, stop: Event) -> None:
     """Pushes over HTTP at a fixed rate, over as many connections as it takes."""
     push = request(b"POST", b"/queues/%b/jobs" % QUEUE, b'{"data":%b}' % PAYLOAD)
     idle = [connect(server, http=True) for _ in range(SINGLE)]
