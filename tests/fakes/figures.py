@@ -25,5 +25,5 @@ def figures(*queues: QueueFigures) -> Figures:
         queues=list(queues), retried=21, timed_out=22, per_second=23.5, latency_ms=24.5,
         waits=times(1, 2, 3), runs=times(4, 5, 6), commits=times(7, 8, 9), lags=times(10, 11, 12),
         workers=31, crons=32, connections=33, calls_waiting=34, memory=35, memory_bound=36, unsynced_bytes=37,
-        clock_jumps=38,
+        clock_jumps=38, storage_away=True,
     )  # fmt: skip

@@ -849,8 +849,8 @@ class Model:
             for name in waiter.queues if isinstance(waiter, Waiter) else ():
                 self.queues[name].waiters.remove(waiter)
 
-    def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
-        """A connection is gone; ``unread``: deliveries of (id, token) whose answers never left."""
+    def give_back(self, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
+        """Deliveries of (id, token) whose answers never left."""
         for delivery in unread:
             ids = [
                 id
@@ -858,6 +858,27 @@ class Model:
                 if (job := self.jobs.get(id)) and job.state == "active" and job.token == token
             ]
             self._hand_back(list(reversed(ids)), now)
+
+    def come_back(
+        self,
+        ms: int,
+        unread: Sequence[Sequence[tuple[int, str]]],
+        now: Instant,
+        hint: Sequence[Sequence[int]],
+        served: Sequence[str],
+    ) -> None:
+        """The storage answers after ``ms``: no lease has run out meanwhile, and everything else is caught up with."""
+        for worker in self.workers.values():
+            worker.deadline += ms
+        self.deadlines = [(deadline + ms, id) for deadline, id in self.deadlines]
+        for _, id in self.deadlines:
+            self.jobs[id].deadline += ms
+        self.give_back(unread, now)
+        self.tick(now, hint, served)
+
+    def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
+        """A connection is gone; ``unread``: see `give_back`."""
+        self.give_back(unread, now)
         self.sessions.pop(session, None)
         for who, topic in list(self.subscriptions):
             if who == session:
@@ -889,7 +910,7 @@ class Model:
         if self.waits:
             for name in dict.fromkeys([*served, *self.queues]):
                 self._feed(self.queues[name], now)
-            self._give_up(now)
+            self.give_up(now)
 
     def _fire(self, cron: Cron, now: Instant) -> None:
         q = self._queue(cron.queue)
@@ -1159,11 +1180,12 @@ class Model:
                 worker = None
             self.deliveries.append((waiter.call, _pulled(waiter, self._give(q, granted, now, worker))))
 
-    def _give_up(self, now: Instant) -> None:
+    def give_up(self, now: Instant, refused: Refused | None = None) -> None:
+        """Whose time is over is answered with nothing, or ``refused``."""
         over = [w for w in self.waits.values() if w.deadline is not None and w.deadline <= now.steady]
         for waiter in sorted(over, key=lambda waiter: waiter.deadline or 0):
             self.unpark(waiter.call)
-            self.deliveries.append((waiter.call, self._nothing(waiter)))
+            self.deliveries.append((waiter.call, refused or self._nothing(waiter)))
 
     def _nothing(self, waiter: Waiter | Watcher | Beater) -> replies.Reply:
         """The answer to a wait that is over."""

@@ -54,6 +54,23 @@ def a_failed_commit_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runtime, "commit_failed", commit_failed)
 
 
+def leases_run_out_while_the_storage_is_away(patch: pytest.MonkeyPatch) -> None:
+    """Whoever could not be heard is taken for dead."""
+    patch.setattr(Engine, "stood_still", lambda self, ms: None)
+
+
+def jobs_of_refused_answers_stay_with_nobody(patch: pytest.MonkeyPatch) -> None:
+    """When the storage is back, what was handed out in answers that were refused is forgotten."""
+    real = Runtime.give_back
+
+    def give_back(self: Runtime, jobs: Any, now: Instant) -> None:
+        if self.away:
+            return
+        real(self, jobs, now)
+
+    patch.setattr(Runtime, "give_back", give_back)
+
+
 def a_write_is_confirmed_when_it_begins(patch: pytest.MonkeyPatch) -> None:
     """The journal takes a submitted group for a safe one."""
     real = Journal.next_group

@@ -20,6 +20,7 @@ _FAULTS: Final = (
     "crash",
     "crash again",
     "write error",
+    "storage away",
     "clock set",
     "busy loop",
     "connection closed",

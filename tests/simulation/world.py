@@ -23,9 +23,10 @@ from msgspec import UNSET, structs
 from tests.simulation.disk import Disk
 from tests.simulation.model import Model, Numbers, Refused
 
-from flashq.commands.execute import execute
+from flashq.commands.execute import AWAY, execute, over
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
+from flashq.commands.table import WITHOUT_STORAGE
 from flashq.engine.check import check
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import CHUNK_BITS
@@ -77,6 +78,20 @@ class SpyJournal(Journal):
         super().append(records)
 
 
+class SpyRuntime(Runtime):
+    """The real runtime, which also notes where in the turn the newest tick began."""
+
+    def __init__(self, journal: SpyJournal, *arguments: Any) -> None:
+        super().__init__(*arguments, journal)
+        self.spied = journal
+        self.ticked_at = 0
+
+    def tick(self) -> None:
+        """See `Runtime.tick`."""
+        self.ticked_at = len(self.spied.turn)
+        super().tick()
+
+
 class Wait:
     """A call that waits: what the engine knows as its token."""
 
@@ -91,7 +106,7 @@ class Wait:
         """What it waited for; nothing when its time is over."""
         reply: replies.Reply | FlashQError
         try:
-            reply = self.parked.reply(delivered) if delivered else self.parked.over()
+            reply = self.parked.reply(delivered) if delivered else over(self.client.world.context, self.parked)
         except FlashQError as error:
             reply = error.with_traceback(None)
         self.client.world.answers.append((self, reply))
@@ -141,7 +156,13 @@ class Client:
             self.world.runtime.wait(self)
 
     def refuse(self, error: StorageError) -> None:
-        """What is held will never be true."""
+        """Nobody knows whether what is held will be true."""
+        world = self.world
+        for _, jobs in self.held:
+            if jobs:
+                world.runtime.give_back(jobs, world.now)
+                world.unread.append([(job.id, str(job.token)) for job in jobs])
+        world.stats["answers refused while the storage was away"] += len(self.held)
         self.held.clear()
 
     def hold_back(self) -> None:
@@ -160,6 +181,7 @@ class World:
 
     Attributes:
         known: what clients were told about their attempts: (job, token).
+        unread: deliveries of (job, token) in answers that were refused because the storage was away.
         stats: how often each command met each outcome, and each fault happened.
     """
 
@@ -176,6 +198,7 @@ class World:
         self.careful = careful
         self.stats: Counter[str] = Counter()
         self.known: list[tuple[int, str]] = []
+        self.unread: list[list[tuple[int, str]]] = []
         self.answers: list[_Delivered] = []
         self.disk = Disk(first_id, self._write_begins)
         self.latency_ms: Callable[[], int] = lambda: 0
@@ -192,7 +215,9 @@ class World:
         self._timers = 0
         self._told: list[tuple[int, tuple[Any, ...]]] = []
         self._early: list[list[tuple[Any, ...]]] = []
-        self.runtime: Runtime
+        self._stood_still_ms = 0
+        self.runtime: SpyRuntime
+        self.context: Context
         self.journal: SpyJournal
         self.model = Model(Numbers(**{name: getattr(settings, name) for name in Numbers.__struct_fields__}), first_id)
         self._boot()
@@ -263,8 +288,11 @@ class World:
     def _tick(self, call: Callable[[], None]) -> None:
         self.journal.turn.clear()
         call()
+        if self.runtime.away:
+            self._tick_while_away()
+            return
         hint = _ids(self.journal.turn)
-        served = [job.queue for _, reply in self.answers for job in _jobs_of(reply)]
+        served = self._served()
         self.model.tick(self.now, hint, served)
         names = self._compare_deliveries()
         depends_on = self.journal.tail
@@ -274,6 +302,15 @@ class World:
         if expected is not None and (due is None or due > expected):
             raise Violation(f"the server wants to sleep for {due} ms, something is due in {expected} ms")
 
+    def _tick_while_away(self) -> None:
+        if self.journal.turn:
+            raise Violation(f"changes were made while the storage was away: {self.journal.turn}")
+        self.model.give_up(self.now, Refused("storage_error", AWAY))
+        self._compare_deliveries()
+
+    def _served(self) -> list[str]:
+        return [job.queue for _, reply in self.answers for job in _jobs_of(reply)]
+
     # --- the disk ---
 
     def _write_begins(self) -> None:
@@ -281,8 +318,27 @@ class World:
 
     def _written(self) -> None:
         number = self.disk.sync()
+        away = self.runtime.away
+        self.journal.turn.clear()
         self.runtime.committed(number)
+        if away:
+            self._came_back()
         self._no_event_missing()
+
+    def _refuse_commands(self, refuse: bool) -> None:
+        self.context.set_away(refuse)
+        if refuse:
+            self.stats["fault: storage away"] += 1
+
+    def _came_back(self) -> None:
+        ms, unread, served = self._stood_still_ms, self.unread, self._served()
+        self.unread = []
+        hint = _ids(self.journal.turn[self.runtime.ticked_at :])
+        self.model.come_back(ms, unread, self.now, hint, served)
+        names = self._compare_deliveries()
+        depends_on = self.journal.tail
+        self._expect_events(depends_on)
+        self._inputs.append((depends_on, "back", ms, unread, self.now, hint, served, names))
 
     def fail_disk(self, *, written: bool) -> None:
         """The write in flight fails, though its bytes may be there; the process ends and comes back."""
@@ -337,13 +393,15 @@ class World:
         turn.clear()
         reply: Any
         try:
-            reply = execute(self._context, client.session, request, now)
+            reply = execute(self.context, client.session, request, now)
             if type(reply) is Parked:
                 wait = client.waits[call] = Wait(client, call, reply)
                 reply.park(wait, now)
                 reply = None
         except FlashQError as error:
             reply = error.with_traceback(None)  # which would keep this frame, and the frame keeps it
+        if runtime.away and type(request) not in WITHOUT_STORAGE:
+            return self._refused(request, reply)
         depends_on = runtime.gather()
         jobs = _jobs_of(reply)
         if reply is not None:
@@ -359,6 +417,13 @@ class World:
         if self.careful and not self.commands % self.careful:
             self.compare_everything()
         return reply  # type: ignore[no-any-return]
+
+    def _refused(self, request: requests.AnyRequest, reply: Any) -> FlashQError:
+        """The storage is away, and nothing has changed."""
+        if not isinstance(reply, StorageError) or self.runtime.engine.outbox.take_records():
+            raise Violation(f"{request} must be refused while the storage is away, was answered {reply}")
+        self.stats[f"{type(request).__name__}: {reply.code}"] += 1
+        return reply
 
     # --- comparing ---
 
@@ -409,7 +474,8 @@ class World:
             raise Violation(f"delivered\n {plain}\nexpected\n {expected}")
         for _, reply in got:
             if isinstance(reply, FlashQError):
-                self.stats["a BEAT that waited was refused"] += 1
+                away = isinstance(reply, StorageError)
+                self.stats["a wait ended while the storage was away" if away else "a BEAT that waited was refused"] += 1
             elif isinstance(reply, replies.EndedAttempts):
                 self.stats["told of ended attempts" if reply.ended else "a BEAT that waited was told nothing"] += 1
             elif isinstance(reply, replies.Ended):
@@ -516,6 +582,7 @@ class World:
         self._told.clear()
         self._early.clear()
         self._inputs.clear()
+        self.unread = []
         self.died = None
         newest = self.disk.open()
         self._released = newest
@@ -527,14 +594,21 @@ class World:
             raise Violation(f"the restored engine is broken: {wrong}")
         _same(fingerprint(engine), self.model.facts(), "the restored engine and the model differ")
         self._base = self.model.clone()
-        self.runtime = Runtime(engine, self, self.clock, self._failed, self.journal)  # type: ignore[arg-type]
-        self._context = Context(engine, self.runtime.hub)
+        self.runtime = SpyRuntime(self.journal, engine, self, self.clock, self._failed)
+        self.context = Context(engine, self.runtime.hub)
+        self.runtime.refuse_commands = self._refuse_commands
+        self._stand_still = engine.stood_still
+        engine.stood_still = self._stood_still  # type: ignore[method-assign]
         self._hub_publish = self.runtime.hub.publish
         self.runtime.hub.publish = self._publish  # type: ignore[method-assign]
 
     def _go(self) -> None:
         self._tick(lambda: self.runtime.start(self.disk))  # type: ignore[arg-type]
         self.turn()
+
+    def _stood_still(self, ms: int) -> None:
+        self._stood_still_ms = ms
+        self._stand_still(ms)
 
     def _failed(self, error: BaseException, exit_code: int) -> None:
         self.died = error
@@ -736,4 +810,15 @@ def _replay_close(model: Model, session: int, calls: list[int], unread: Any, now
         model.learn(names)
 
 
-_REPLAY: Final[dict[str, Callable[..., None]]] = {"run": _replay_run, "tick": _replay_tick, "close": _replay_close}
+def _replay_back(model: Model, ms: int, unread: Any, now: Instant, hint: Any, served: Any, names: Any) -> None:
+    model.come_back(ms, unread, now, hint, served)
+    if names:
+        model.learn(names)
+
+
+_REPLAY: Final[dict[str, Callable[..., None]]] = {
+    "run": _replay_run,
+    "tick": _replay_tick,
+    "close": _replay_close,
+    "back": _replay_back,
+}

@@ -1,17 +1,19 @@
 """The one way in: may this session do that, and what comes of it."""
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from flashq.commands.audit import run_audited
 from flashq.commands.parked import Parked
 from flashq.commands.scope import RULES, closed, speaks_for
 from flashq.commands.session import Context, Session
-from flashq.commands.table import ACTIONS, BEFORE_AUTH, COMMANDS
-from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
+from flashq.commands.table import ACTIONS, BEFORE_AUTH, COMMANDS, WITHOUT_STORAGE
+from flashq.errors import Forbidden, NotFound, ShuttingDown, StorageError, Unauthorized
 from flashq.model import Instant
 from flashq.protocol.limits import MAX_KEY_CHARS
 from flashq.protocol.replies import Reply
 from flashq.protocol.requests import AnyRequest
+
+AWAY: Final = "The storage does not answer: this was not carried out; ask again in a second"
 
 _RUN = {request: command.run for request, command in COMMANDS.items()}
 
@@ -34,13 +36,31 @@ def execute(context: Context, session: Session, request: AnyRequest, now: Instan
     kind = type(request)
     if session.allowed is not None and kind not in session.allowed:
         _refuse(context, session, kind, now)
-    if context.closing:
-        raise ShuttingDown("The server is shutting down")
+    if context.barred:
+        _bar(context, kind)
     run = _RUN[kind] if session.scope is None else _run_scoped
     if context.engine.outbox.auditing:
         return run_audited(run, context, session, request, now, action=kind in ACTIONS)
     reply: Reply | Parked = run(context, session, request, now)
     return reply
+
+
+def over(context: Context, parked: Parked) -> Reply:
+    """The answer of a wait that is over, or that something ends.
+
+    Raises:
+        FlashQError: it is refused; also while the storage is away, since what it would say may never become true.
+    """
+    if context.away:
+        raise StorageError(AWAY)
+    return parked.over()
+
+
+def _bar(context: Context, kind: type) -> None:
+    if context.closing:
+        raise ShuttingDown("The server is shutting down")
+    if kind not in WITHOUT_STORAGE:
+        raise StorageError(AWAY)
 
 
 def speak_for(context: Context, session: Session, worker: str) -> None:

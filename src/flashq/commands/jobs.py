@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable
 from functools import partial
-from itertools import groupby
 from typing import Final
 
 from msgspec import Raw
@@ -220,12 +219,6 @@ def get_progress(context: Context, _: Session, request: requests.GetProgress, __
     """GETPROGRESS."""
     percent, message = context.engine.lookup.progress(request.id)
     return replies.ProgressOf(progress=replies.ProgressView(request.id, percent, message))
-
-
-def hand_back(context: Context, jobs: list[JobView], now: Instant) -> None:
-    """No command, but a door's: these jobs stood in an answer that nobody can read. They go back, uncounted."""
-    for token, delivery in groupby(jobs, lambda job: str(job.token)):
-        context.engine.settle.hand_back([job.id for job in delivery], token, now)
 
 
 def check_batch(count: int, what: str) -> None:

@@ -99,12 +99,16 @@ class Context:
         access: who may come in; a door asks it before it takes commands, unless `Access.anonymous` says not to.
         host: the process around it all; None where there is none to speak of.
         closing: the server drains and takes no new work.
+        away: the storage does not answer; what needs it is refused.
+        barred: either; the one question that a command pays for both.
         private_webhooks: webhooks may name addresses of the machine and of networks that are not public.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
         archive: where to ask about the past; None when no history is kept.
     """
 
-    __slots__ = ("access", "archive", "closing", "engine", "host", "hub", "private_webhooks", "unfinished")
+    __slots__ = (
+        *("access", "archive", "away", "barred", "closing", "engine", "host", "hub", "private_webhooks", "unfinished"),
+    )
 
     def __init__(
         self, engine: Engine, hub: Subscriptions, access: Access | None = None, host: Host | None = None
@@ -113,7 +117,18 @@ class Context:
         self.hub = hub
         self.access = access or Access()
         self.host = host
+        self.barred = False
         self.closing = False
+        self.away = False
         self.private_webhooks = False
         self.unfinished = 0
         self.archive: Archive | None = None
+
+    def close(self) -> None:
+        """Take no more commands."""
+        self.closing = self.barred = True
+
+    def set_away(self, away: bool) -> None:
+        """The storage does not answer, or does again."""
+        self.away = away
+        self.barred = away or self.closing

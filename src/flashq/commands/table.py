@@ -92,6 +92,24 @@ ACTIONS: Final = (
 )
 """What the audit log is about: commands of operators and administrators, without those that only read."""
 
+WITHOUT_STORAGE: Final = frozenset(
+    {
+        requests.Auth,
+        requests.Ping,
+        requests.StatsRequest,
+        requests.MetricsRequest,
+        requests.Settings,
+        requests.Nodes,
+        requests.Workers,
+        requests.Subscribe,
+        requests.Unsubscribe,
+        requests.Shutdown,
+        requests.Restart,
+    }
+)
+"""What is answered while the storage does not answer: nothing that changes a job, and of what only reads, what promises
+nothing. The server can be asked how it is, and told to leave."""
+
 BEFORE_AUTH: Final = frozenset(request for request, command in COMMANDS.items() if command.role == "anyone")
 """What a client may send before it has shown a token, where tokens are asked for."""
 

@@ -117,9 +117,18 @@ class Engine:
         self.control.fire_crons(now, self.settings.cron_slice)
         for due, queue in clocks.refills.due(now.steady, most):
             self.dispatch.refilled(queue, due, now)
-        for _, call in clocks.waits.due(now.steady, most):
-            self.parking.give_up(call)
+        self.parking.end_overdue(now, most)
         return self.wait(now)
+
+    def stood_still(self, ms: int) -> None:
+        """Nobody could be heard for so long: every lease and every worker's silence lasts that much longer.
+
+        Their timers fire as they would have, look at the deadline, and wait for the rest.
+        """
+        for lease in {lease for _, _, lease in self.clocks.leases.entries()}:
+            lease.deadline += ms
+        for worker in self.workers.values():
+            worker.deadline += ms
 
     def take_effects(self) -> Effects:
         """What the calls since the last time ask of the outside."""

@@ -60,6 +60,16 @@ class Parking:
         call.leave()
         return True
 
+    def end_overdue(self, now: Instant, most: int) -> None:
+        """Whose time is over gives up, ``most`` calls of them."""
+        for _, call in self._timers.due(now.steady, most):
+            self.give_up(call)
+
+    def wait(self, now: Instant) -> int | None:
+        """Ms until the next call gives up, 0 when one should have, None when none ever will."""
+        due = self._timers.next_due()
+        return None if due is None else max(0, due - now.steady)
+
     def give_up(self, call: Call) -> None:
         """A parked client's time is over (its timer has come out already): nothing is delivered to it."""
         if call.parked:

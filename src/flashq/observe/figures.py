@@ -69,6 +69,7 @@ class Figures(Struct, frozen=True, kw_only=True):
         memory, memory_bound: bytes that jobs take, and may take.
         unsynced_bytes: on their way to the disk.
         clock_jumps: how often the wall clock was set.
+        storage_away: whether the storage does not answer.
     """
 
     wall: int
@@ -94,3 +95,4 @@ class Figures(Struct, frozen=True, kw_only=True):
     memory_bound: int
     unsynced_bytes: int
     clock_jumps: int
+    storage_away: bool

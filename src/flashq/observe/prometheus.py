@@ -115,6 +115,7 @@ def _server(f: Figures) -> Iterator[Metric]:
     yield _gauge("flashq_memory_bytes", "Bytes that jobs take", f.memory)
     yield _gauge("flashq_memory_limit_bytes", "Bytes that jobs may take", f.memory_bound)
     yield _gauge("flashq_unsynced_bytes", "Bytes of changes that are not durable yet", f.unsynced_bytes)
+    yield _gauge("flashq_storage_away", "Whether the storage does not answer, 0 or 1", int(f.storage_away))
     yield _counter("flashq_clock_jumps", "How often the wall clock was set", f.clock_jumps)
     about = GaugeMetricFamily("flashq_build_info", "Always 1", labels=["version", "python", "storage", "durability"])
     about.add_metric([f.version, python_version(), f.storage, f.durability], 1)

@@ -53,6 +53,10 @@ DRAIN_SECONDS: Final = 10
 FAILED_DRAIN_SECONDS: Final = 0.5
 """How long a stop may take until what is left is cut off; after a failure there is nothing left to wait for."""
 
+LET_GO_SECONDS: Final = 5
+"""How long what was submitted may take to be written once the doors are closed. A disk that hangs would keep a process
+that is told to leave, until somebody kills it."""
+
 DELIVERY_SECONDS: Final = 2
 """How long a stop waits for calls of webhooks that are under way. What is cut off stays owed, so a receiver that hangs
 need not hold up a restart."""
@@ -137,6 +141,7 @@ class Server:
                 self._keep_history(loop, now)
             self._deliveries = Deliveries(engine.webhooks, self._runtime, self._open_post, loop)
             self._runtime.owed = self._deliveries.owed
+            self._runtime.refuse_commands = self._context.set_away
             self._deliveries.start()  # before the first tick: all that is owed by now is durable
             self._runtime.start(self._writer)
             self._gauges.start()
@@ -249,7 +254,7 @@ class Server:
     async def _close_doors(self) -> None:
         if not hasattr(self, "_context"):
             return
-        self._context.closing = True
+        self._context.close()
         self._reloads.stop()
         self._runtime.stop()
         for door in self._doors:
@@ -265,6 +270,10 @@ class Server:
         await self._end_deliveries(deadline)
         while not self._drained() and clock_of_loop() < deadline:
             await asyncio.sleep(0.01)
+        if self._storage is not None and not self._runtime.settled():
+            log.error("leaving without a storage that does not answer: what was not confirmed may be lost")
+            self.exit_code = self.exit_code or EXIT_STORAGE
+            self._storage.give_up()
         for door in self._doors:
             door.abort()
 
@@ -290,9 +299,11 @@ class Server:
 
     def _let_go(self) -> None:
         try:
-            if self._writer is not None:
-                self._writer.stop()
-            if self._storage is not None:
+            ended = self._writer is None or self._writer.stop(LET_GO_SECONDS)
+            if not ended:
+                log.error("the storage does not let go; ending without it")
+                self.exit_code = self.exit_code or EXIT_STORAGE
+            elif self._storage is not None:
                 self._storage.close()
         except StorageError as error:
             log.error("storage could not be closed cleanly: %s", error)  # noqa: TRY400  # one line, no traceback

@@ -63,7 +63,13 @@ class Archive:
             self._runtime.wait(self)
 
     def refuse(self, error: StorageError) -> None:
-        """There will be no answers; the server is ending."""
+        """Who asked is answered with that: what he asked for may never become durable."""
+        del error  # the door says it in words of its own
+        asked, self._asked = self._asked, deque()
+        for _, call, _ in asked:
+            self._open -= 1
+            self._parking.give_up(call)
+        self._runtime.hand_over(self._runtime.clock())
 
     def _begin(self, call: Call, question: Question) -> None:
         def done() -> None:

@@ -149,6 +149,7 @@ class Gauges:
             memory_bound=engine.settings.max_bytes,
             unsynced_bytes=runtime.unsynced_bytes,
             clock_jumps=runtime.clock_jumps,
+            storage_away=runtime.away,
         )
 
     def _wake(self, due_us: int) -> None:

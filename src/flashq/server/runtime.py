@@ -6,18 +6,30 @@ waits with its connection until the writer has reported that group. Without stor
 
 If a commit fails, what is in memory is ahead of what is remembered, and none of it can be told. So the process ends
 and recovers from disk; there is no code that rolls anything back.
+
+If a commit neither succeeds nor fails, because a database restarts or a disk hangs, the storage is *away*. Then
+
+- what waits for it is refused with words that say that the outcome is not known. The change stays in memory and on its
+  way to storage: it is made when the storage is back, or lost with the process, as after a crash;
+- what needs storage is refused before it is carried out, so that memory does not run ahead without bound;
+- time stands still for leases: who cannot be heard is not taken for dead. Nothing else falls due either, and is caught
+  up with afterwards, as after a restart;
+- calls that wait go on waiting, and those whose time is over are refused: a worker's pull outlives a short outage and
+  gets its jobs at once, and a thousand workers do not come back together to be refused again and again;
+- events and calls of webhooks wait on behind the gate.
 """
 
 import logging
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
 from collections.abc import Callable
+from itertools import groupby
 from typing import Final, cast
 
 from flashq.engine.engine import Engine
 from flashq.engine.trail import Ring
 from flashq.errors import StorageError
-from flashq.model import Event, Instant
+from flashq.model import Event, Instant, JobView
 from flashq.observe.events import Hub
 from flashq.storage.journal import Journal
 from flashq.storage.writer import Writer
@@ -35,12 +47,20 @@ MAX_SLEEP_MS: Final = 1_000
 MAX_UNSYNCED_BYTES: Final = 64 * 1024 * 1024
 """Payload bytes on their way to the disk at which the doors stop reading; at half of it they go on."""
 
+LOOK_MS: Final = 500
+AWAY_LOOKS: Final = 8
+"""The storage is away when the same commit has been under way at so many looks, one each half second: clients are
+answered within five seconds. Looks are counted, and not time: a machine that stood still sees the commit that ended
+meanwhile at the next one."""
+
+UNKNOWN: Final = "The storage does not answer: whether this was carried out is not known; ask again with the same key"
+
 CLOCK_JUMP_MS: Final = 1_000
 """A difference between the two clocks' progress that is worth a line in the log."""
 
 
 def _to_nobody(_: int) -> None:
-    """Nobody calls webhooks."""
+    """Nobody calls webhooks, or refuses commands."""
 
 
 class Runtime:
@@ -52,6 +72,8 @@ class Runtime:
         ring: where a server without storage keeps the history of jobs; None: nowhere.
         held_back: doors must not read; see `MAX_UNSYNCED_BYTES`.
         owed: told after events of the group on which calls of webhooks that they led to depend.
+        away: the storage does not answer.
+        refuse_commands: told whether commands that need storage are to be refused, when that changes.
     """
 
     def __init__(
@@ -77,6 +99,8 @@ class Runtime:
         self.ring: Ring | None = None
         self.held_back = False
         self.owed: Callable[[int], None] = _to_nobody
+        self.away = False
+        self.refuse_commands: Callable[[bool], None] = _to_nobody
         self._alarm = engine.clocks.alarm
         self._loop = loop
         self._journal = journal
@@ -88,6 +112,12 @@ class Runtime:
         self._events: list[tuple[int, list[Event]]] = []
         self._commit_soon = False
         self._failed: StorageError | None = None
+        self._submitted_at: int | None = None  # steady ms; None: nothing is being written
+        self._looks = 0  # at what is being written
+        self._look_timer: TimerHandle | None = None
+        self._away_since = 0  # steady ms
+        self._unread: list[JobView] = []  # to be given back when the storage answers
+        self._ticking = False
         self._timer: TimerHandle | None = None
         self._wakes_at = 0
         self._clock_gap = 0
@@ -98,10 +128,12 @@ class Runtime:
         self._writer = writer
         moment = self.clock()
         self._clock_gap = moment.wall - moment.steady
+        self._ticking = True
         self.tick()
 
     def stop(self) -> None:
         """Tick no more. What is on its way to the disk still arrives."""
+        self._ticking = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -114,7 +146,10 @@ class Runtime:
         return self._journal.durable if self._journal is not None else 0
 
     def gather(self) -> int:
-        """Append the turn's records to the journal. Returns the group on which an answer made now depends."""
+        """Append the turn's records to the journal. Returns the group on which an answer made now depends.
+
+        While the storage is away that is none: what was not refused then promises nothing.
+        """
         journal = self._journal
         if journal is None:
             if self.ring is not None:
@@ -126,11 +161,16 @@ class Runtime:
             if not self._commit_soon:
                 self._commit_soon = True
                 self._loop.call_soon(self._commit)
-            if journal.unsynced_bytes > MAX_UNSYNCED_BYTES and not self.held_back:
+            if journal.unsynced_bytes > MAX_UNSYNCED_BYTES and not (self.held_back or self.away):
                 self.held_back = True
                 for door in self._doors:
                     door.hold_back()
-        return journal.tail
+        return journal.durable if self.away else journal.tail
+
+    @property
+    def tail(self) -> int:
+        """The newest group."""
+        return self._journal.tail if self._journal is not None else 0
 
     def wait(self, gated: Gated) -> None:
         """``gated`` holds something back: tell it when more is durable, or at once that nothing will be."""
@@ -138,6 +178,14 @@ class Runtime:
             self._gated[gated] = None
         else:
             self._loop.call_soon(gated.refuse, self._failed)
+
+    def give_back(self, jobs: list[JobView], now: Instant) -> None:
+        """Jobs of an answer that nobody can read go back, uncounted; while the storage is away, when it is back."""
+        if self.away or self._failed is not None:
+            self._unread += jobs
+            return
+        for token, delivery in groupby(jobs, lambda job: str(job.token)):
+            self.engine.settle.hand_back([job.id for job in delivery], token, now)
 
     def after_others(self, patient: Patient) -> None:
         """``patient`` has stopped reading by itself: it goes on in its turn, one of them in each of the loop."""
@@ -178,7 +226,8 @@ class Runtime:
             for sender in answered:
                 sender.send()
         if outbox.events:
-            depends_on = self.gather()
+            self.gather()
+            depends_on = self.tail
             events = outbox.take_events()
             if depends_on <= self.durable and not self._events:  # those that wait were first
                 self.hub.publish(events)
@@ -189,24 +238,30 @@ class Runtime:
             self._arm(now)
 
     def tick(self) -> None:
-        """Do what is due and sleep until the next thing is."""
+        """Do what is due and sleep until the next thing is; while the storage is away, only end what waits too long."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = self.clock()
+        if self.away:
+            self.engine.parking.end_overdue(now, self.engine.settings.slice)
+        else:
+            self._watch_clocks(now)
+            self.engine.tick(now)
+        self.gather()
+        self._alarm.rung = True
+        self.hand_over(now)
+
+    def _watch_clocks(self, now: Instant) -> None:
         gap = now.wall - now.steady
         if abs(gap - self._clock_gap) > CLOCK_JUMP_MS:
             self.clock_jumps += 1
             log.warning("the wall clock jumped by %d ms", gap - self._clock_gap)
         self._clock_gap = gap
-        self.engine.tick(now)
-        self.gather()
-        self._alarm.rung = True
-        self.hand_over(now)
 
     def _arm(self, now: Instant) -> None:
         self._alarm.rung = False
-        wait = self.engine.wait(now)
+        wait = self.engine.parking.wait(now) if self.away else self.engine.wait(now)
         if wait is None:
             return
         wakes_at = now.steady + min(wait, MAX_SLEEP_MS)
@@ -229,7 +284,11 @@ class Runtime:
             return
         group = self._journal.next_group()
         if group is not None:
+            self._submitted_at = self.clock().steady
+            self._looks = 0
             self._writer.submit(*group)
+            if self._look_timer is None:
+                self._look_timer = self._loop.call_later(LOOK_MS / 1_000, self._look)
 
     def committed(self, number: int) -> None:
         """A group is safe: let go what waited for it, and write the next one."""
@@ -237,7 +296,10 @@ class Runtime:
         if journal is None or self._failed is not None:
             return
         journal.committed(number)
+        submitted_at, self._submitted_at = self._submitted_at, None
         self._commit()
+        if self.away and submitted_at is not None:
+            self._come_back(self.clock(), submitted_at)
         released, self._gated = self._gated, {}
         for gated in released:
             gated.release(number)
@@ -245,9 +307,53 @@ class Runtime:
         while events and events[0][0] <= number:
             self.hub.publish(events.pop(0)[1])
         if self.held_back and journal.unsynced_bytes < MAX_UNSYNCED_BYTES // 2:
-            self.held_back = False
-            for door in self._doors:
-                door.go_on()
+            self._let_read()
+
+    def _let_read(self) -> None:
+        self.held_back = False
+        for door in list(self._doors):
+            door.go_on()
+
+    # --- a storage that does not answer ---
+
+    def _look(self) -> None:
+        """Is the storage still there?"""
+        self._look_timer = None
+        if self._submitted_at is None or self._failed is not None:
+            return
+        self._looks += 1
+        self._look_timer = self._loop.call_later(LOOK_MS / 1_000, self._look)
+        if self._looks == AWAY_LOOKS:
+            self._go_away()
+            log.warning(
+                "the storage has not answered for %d ms: commands are refused until it does",
+                self.clock().steady - self._submitted_at,
+            )
+
+    def _go_away(self) -> None:
+        self.away = True
+        self._away_since = self.clock().steady
+        self.refuse_commands(True)
+        self._refuse_held(StorageError(UNKNOWN))
+        if self.held_back:  # what comes is refused, and for that it must be read
+            self._let_read()
+
+    def _refuse_held(self, error: StorageError) -> None:
+        for gated in list(self._gated):
+            gated.refuse(error)
+
+    def _come_back(self, now: Instant, submitted_at: int) -> None:
+        """The storage answers: nobody is to lose by the time in which he was not heard."""
+        self.away = False
+        self.refuse_commands(False)
+        log.warning("the storage answers again, after %d ms", now.steady - submitted_at)
+        self.engine.stood_still(now.steady - self._away_since)
+        unread, self._unread = self._unread, []
+        self.give_back(unread, now)
+        self.gather()
+        self.hand_over(now)
+        if self._ticking:
+            self.tick()
 
     def commit_failed(self, error: BaseException, exit_code: int = EXIT_STORAGE) -> None:
         """Nothing more will be confirmed."""
@@ -256,8 +362,7 @@ class Runtime:
         self.stop()
         told = error if isinstance(error, StorageError) else StorageError(f"The storage failed: {error}")
         self._failed = told
-        for gated in list(self._gated):
-            gated.refuse(told)
+        self._refuse_held(told)
         self._fail(error, exit_code)
 
     def broken(self, error: BaseException) -> None:
@@ -268,7 +373,8 @@ class Runtime:
     def settled(self) -> bool:
         """Whether everything that happened is durable."""
         journal = self._journal
-        return journal is None or self._failed is not None or journal.durable >= self.gather()
+        self.gather()
+        return journal is None or self._failed is not None or journal.durable >= journal.tail
 
     def _watch(self, watched: bool) -> None:
         self.engine.outbox.watch("listeners", watched)

@@ -42,7 +42,8 @@ class Storage(Protocol):
     def commit(self, number: int, blob: bytes) -> None:
         """Remember a group; on return it is as safe as the durability mode promises.
 
-        A group that is remembered already (``number`` not above the newest) changes nothing.
+        A group that is remembered already (``number`` not above the newest) changes nothing. It takes as long as what
+        keeps the groups is away: the runtime lives with that, and calls `give_up` when the server leaves.
 
         Raises:
             StorageError: it failed, or a group is missing before this one. The process must end: what is in
@@ -80,6 +81,13 @@ class Storage(Protocol):
 
         Raises:
             StorageError: as for `commit`.
+        """
+        ...
+
+    def give_up(self) -> None:
+        """A commit that waits for something that may come back shall fail instead, and so shall every later one.
+
+        Called on any thread, at any time after `open`; returns at once. Nothing, where a commit is the disk's alone.
         """
         ...
 

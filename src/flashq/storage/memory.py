@@ -74,5 +74,8 @@ class MemoryStorage:
             yield
             question.feed(records)
 
+    def give_up(self) -> None:
+        """Nothing waits here for what may come back."""
+
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -111,6 +111,9 @@ class SqliteStorage:
             self._require_writable()
             yield from self._windows.read(question)
 
+    def give_up(self) -> None:
+        """Nothing waits here for what may come back."""
+
     def close(self) -> None:
         """Leave a database that is complete in its one file. See `flashq.storage.base.Storage`."""
         try:

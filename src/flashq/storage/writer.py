@@ -84,11 +84,19 @@ class Writer:
         """
         self._orders.put(_Reading(question, done))
 
-    def stop(self) -> None:
-        """Commit what was submitted, do nothing else any more, and end the thread. Not to be called on the thread."""
+    def stop(self, limit_s: float | None = None) -> bool:
+        """Commit what was submitted, do nothing else any more, and end the thread. Not to be called on the thread.
+
+        Args:
+            limit_s: how long that may take; None: as long as it takes.
+
+        Returns:
+            Whether the thread has ended. If not, a disk hangs, and storage must not be touched by anybody else.
+        """
         self._stopping = True
         self._orders.put(None)
-        self._thread.join()
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from flashq.errors import StorageError
-from flashq.model import Instant
+from flashq.model import Instant, JobView
 
 
 class Patient(Protocol):
@@ -26,7 +26,7 @@ class Gated(Protocol):
         """Let go what depends on groups up to ``durable``."""
 
     def refuse(self, error: StorageError) -> None:
-        """Answer everything that is still held with this error: it will never be confirmed."""
+        """Answer everything that is still held with this error: nobody knows whether it will be confirmed."""
 
 
 class Sender(Protocol):
@@ -73,6 +73,9 @@ class Turns(Protocol):
 
     def wait(self, gated: Gated) -> None:
         """``gated`` holds something back."""
+
+    def give_back(self, jobs: list[JobView], now: Instant) -> None:
+        """These jobs stood in an answer that nobody can read: they go back, uncounted, as soon as that can be saved."""
 
     def after_others(self, patient: Patient) -> None:
         """``patient`` has stopped reading by itself: let it go on in its turn, when the others had theirs."""

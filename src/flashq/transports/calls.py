@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from flashq.commands.execute import execute
-from flashq.commands.jobs import hand_back
+from flashq.commands.execute import execute, over
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.errors import FlashQError, StorageError, Unauthorized
@@ -144,7 +143,7 @@ class Calls:
         """The answer that would have handed out these jobs cannot be read by anybody."""
         turns = self._turns
         moment = now or turns.clock()
-        hand_back(self.context, jobs, moment)
+        turns.give_back(jobs, moment)
         turns.gather()
         turns.hand_over(moment)
 
@@ -191,7 +190,7 @@ class Calls:
         assert parked is not None
         outcome: bytes | FlashQError
         try:
-            reply = parked.reply(delivered) if delivered else parked.over()
+            reply = parked.reply(delivered) if delivered else over(self.context, parked)
             pending.jobs = handed_out(reply)
             outcome = pending.shape(reply, now)
         except FlashQError as error:
@@ -219,10 +218,13 @@ class Calls:
             self._turns.wait(self)
 
     def refuse(self, error: StorageError) -> None:
-        """Nothing of what is held will ever be confirmed."""
+        """Nobody knows whether what is held will ever be confirmed."""
         held, self._held = self._held, deque()
-        for each in held:
-            _settle(each.pending, error)
+        now = self._turns.clock()
+        for _, pending, _ in held:
+            jobs, pending.jobs = pending.jobs, _NO_JOBS
+            self._turns.give_back(jobs, now)
+            _settle(pending, error)
 
     def hold_back(self) -> None:
         """The disk is far behind: who asks `room` waits."""

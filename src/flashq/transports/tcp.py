@@ -19,8 +19,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from msgspec.json import decode
 
-from flashq.commands.execute import execute
-from flashq.commands.jobs import OK, hand_back
+from flashq.commands.execute import execute, over
+from flashq.commands.jobs import OK
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
@@ -281,13 +281,18 @@ class LineConnection(Protocol):
         self._close_when_done()
 
     def refuse(self, error: StorageError) -> None:
-        """Answer everything that is held with this error, and close."""
-        for held in self._held:
-            self._write([_refusal(line, error) for line in held.lines if not line.startswith(_EVENT)])
-        self._held.clear()
-        self._later = []
-        self._ending = True
-        self._transport.close()
+        """Answer everything that is held with this error; events among it are true nevertheless."""
+        if self._transport.is_closing():  # it is about to be lost, and what is held goes back then
+            return
+        now = self._turns.clock()
+        held, self._held = self._held, deque()
+        for each in held:
+            self._give_back(each.handed_out, now)
+            lines = [line if line.startswith(_EVENT) else _refusal(line, error) for line in each.lines]
+            self._owed += sum(map(len, lines)) - sum(map(len, each.lines))
+            self._write(lines)
+        self._go_on()
+        self._close_when_done()
 
     def hold_back(self) -> None:
         """The disk is far behind: do not read."""
@@ -434,7 +439,7 @@ class LineConnection(Protocol):
 
     def _give_back(self, handed_out: list[list[JobView]], now: Instant) -> None:
         for jobs in handed_out:
-            hand_back(self._context, jobs, now)
+            self._turns.give_back(jobs, now)
 
     # --- waiting ---
 
@@ -454,7 +459,7 @@ class LineConnection(Protocol):
     def _answer_over(self, parked: Parked, req_id: str | None) -> None:
         """Answer it without what it waits for."""
         try:
-            reply: Reply | Failed = parked.over()
+            reply: Reply | Failed = over(self._context, parked)
         except FlashQError as error:
             reply = failure(error)
         self._reply(reply, req_id)

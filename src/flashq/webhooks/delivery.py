@@ -173,10 +173,8 @@ class Deliveries:
         self._queue(owed[number] for number in numbers if number in owed)
 
     def refuse(self, error: StorageError) -> None:
-        """Nothing more will be durable."""
+        """Nobody asked: what is held stays so, until it is durable or the process ends."""
         del error
-        self._held.clear()
-        self.stop()
 
     # --- whose turn it is ---
 

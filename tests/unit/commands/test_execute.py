@@ -3,12 +3,32 @@
 import pytest
 from tests.unit.commands.desk import Desk
 
-from flashq.commands.execute import permit, speak_for
+from flashq.commands.execute import over, permit, speak_for
+from flashq.commands.parked import Parked
 from flashq.commands.session import Session
-from flashq.commands.table import BEFORE_AUTH, COMMANDS
-from flashq.errors import Forbidden, NotFound, ShuttingDown, Unauthorized
+from flashq.commands.table import BEFORE_AUTH, COMMANDS, WITHOUT_STORAGE, Command
+from flashq.errors import Forbidden, NotFound, ShuttingDown, StorageError, Unauthorized
+from flashq.protocol.replies import Reply
 from flashq.protocol.requests import Ping, Push
 from flashq.security.identity import Identity, Scope
+
+MEMBERS = {
+    "queue": "q", "queues": ["q"], "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [],
+    "progress": 1, "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
+    "token": "t", "url": "https://example.org/",
+}  # fmt: skip
+
+
+def _members(name: str) -> dict[str, object]:
+    """What any command of this name may say."""
+    members = dict[str, object](MEMBERS)
+    if name == "PUSHFLOW":
+        members["jobs"] = [{"queue": "q", "data": 1}]
+    if name == "WEBHOOK":
+        members["events"] = ["*"]
+    if name == "WEBHOOKDELETE":
+        members["id"] = "w"
+    return members
 
 
 def test_before_a_token(desk: Desk) -> None:
@@ -25,19 +45,8 @@ def test_a_role_that_is_too_weak(desk: Desk, request_type: type, command: object
     """The refusal names the command and the role that it takes; what is allowed is carried out."""
     name, _, role = command  # type: ignore[misc]
     desk.session.allowed = frozenset(COMMANDS) - {request_type}
-    members = {
-        "queue": "q", "queues": ["q"], "data": 1, "jobs": [], "count": 1, "timeout": 0, "id": 1, "ids": [],
-        "progress": 1, "job_id": "x", "events": [], "name": "n", "schedule": "* * * * *", "limit": 1, "worker": "w",
-        "token": "t", "url": "https://example.org/",
-    }  # fmt: skip
-    if name == "PUSHFLOW":
-        members["jobs"] = [{"queue": "q", "data": 1}]
-    if name == "WEBHOOK":
-        members["events"] = ["*"]
-    if name == "WEBHOOKDELETE":
-        members["id"] = "w"
     with pytest.raises(Forbidden, match=f"^Forbidden: {name} needs role {role}$"):
-        desk.ask(name, **members)
+        desk.ask(name, **_members(name))
 
 
 def test_a_role_that_is_strong_enough(desk: Desk) -> None:
@@ -77,11 +86,42 @@ def test_what_is_no_command_is_denied_in_the_log(desk: Desk, caplog: pytest.LogC
 
 def test_while_shutting_down(desk: Desk) -> None:
     """No command takes effect any more, reads included: their answers could not be waited for."""
-    desk.context.closing = True
+    desk.context.close()
     for cmd in ("PUSH", "PING"):
         with pytest.raises(ShuttingDown):
             desk.ask(cmd, queue="q", data=1)
     assert desk.engine.queues.by_name == {}
+
+
+@pytest.mark.parametrize(("request_type", "command"), COMMANDS.items(), ids=[c.name for c in COMMANDS.values()])
+def test_while_storage_is_away(desk: Desk, request_type: type, command: Command) -> None:
+    """What changes a job, or shows one, is refused and has changed nothing; it is taken when the storage is back."""
+    desk.context.set_away(True)
+    if request_type in WITHOUT_STORAGE:
+        assert command.name not in ("PUSH", "PULL", "ACK", "GETJOB", "HELLO", "BEAT")
+        return
+    with pytest.raises(StorageError, match="does not answer: this was not carried out"):
+        desk.ask(command.name, **_members(command.name))
+    assert desk.engine.queues.by_name == {}
+    assert not desk.engine.workers
+
+
+def test_how_it_is_can_be_asked_while_storage_is_away(desk: Desk) -> None:
+    """And afterwards everything can."""
+    desk.context.set_away(True)
+    assert desk.ask("PING") == {}
+    assert desk.ask("STATS")["queued"] == 0
+    desk.context.set_away(False)
+    assert desk.ask("PUSH", queue="q", data=1) == {"id": 1}
+
+
+def test_a_wait_that_ends_while_storage_is_away_is_refused(desk: Desk) -> None:
+    """Its answer would tell of what may never be true."""
+    parked = Parked(lambda *_: None, lambda _: Reply(), Reply)
+    assert over(desk.context, parked) == Reply()
+    desk.context.set_away(True)
+    with pytest.raises(StorageError):
+        over(desk.context, parked)
 
 
 def test_a_session_speaks_for_a_worker(desk: Desk) -> None:

@@ -27,4 +27,17 @@ def test_a_context_is_open_unless_told_otherwise(desk: Desk) -> None:
     """Without tokens everybody is an administrator, and no server is closing that has just begun."""
     context = Context(desk.engine, desk.hub)
     assert context.access.anonymous is not None
-    assert context.closing is False
+    assert (context.closing, context.away, context.barred) == (False, False, False)
+
+
+def test_a_context_is_barred_while_anything_stands_in_the_way(desk: Desk) -> None:
+    """A storage that comes back opens nothing that is closing."""
+    context = Context(desk.engine, desk.hub)
+    context.set_away(True)
+    assert context.barred
+    context.set_away(False)
+    assert not context.barred
+    context.set_away(True)
+    context.close()
+    context.set_away(False)
+    assert context.barred

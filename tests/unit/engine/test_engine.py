@@ -62,6 +62,28 @@ def test_everything_falls_due_at_its_millisecond(bench: Bench) -> None:
     assert bench.pulled_ids("made") == [delayed + 1]
 
 
+def test_time_that_nobody_could_use_ends_no_lease(bench: Bench) -> None:
+    """Every deadline of an attempt or a worker moves by it, once, whatever bounds it; a parked call's does not."""
+    bench.push("timed", timeout=1_000)
+    bench.pull("timed")
+    bench.push()
+    bench.push()
+    bench.pull(count=2)
+    worker = bench.hello()
+    bench.park("ann", "nothing", wait_ms=500)
+    leases = [lease for _, _, lease in bench.engine.clocks.leases.entries()]
+    before = [lease.deadline for lease in leases], worker.deadline
+    bench.engine.stood_still(5_000)
+    assert [lease.deadline - 5_000 for lease in leases] == before[0]
+    assert worker.deadline - 5_000 == before[1]
+    assert check(bench.engine) == []
+    bench.pass_time(5_999)
+    assert bench.engine.lookup.stats().processing == 3
+    assert len(bench.engine.parking) == 0
+    bench.pass_time(1)
+    assert bench.engine.lookup.stats().processing == 2
+
+
 def test_a_bucket_that_refills_feeds_who_waits(bench: Bench) -> None:
     """At the millisecond of the token, by the tick alone."""
     bench.engine.control.set_rate(bench.queue(), 4, bench.now)

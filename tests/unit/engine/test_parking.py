@@ -86,3 +86,20 @@ def test_there_are_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> No
     assert (list(lot.parking.calls), len(lot.timers)) == (["ann"], 0)
     lot.parking.unpark("ann")
     lot.park("ben")
+
+
+def test_those_whose_time_is_over_give_up_in_slices() -> None:
+    """Oldest first; and it is said how long nothing more of this kind will happen."""
+    lot = Lot()
+    assert lot.parking.wait(NOW) is None
+    for number in range(3):
+        lot.park(number, 10 + number)
+    lot.park("patient")
+    assert lot.parking.wait(NOW) == 10
+    late = Instant(NOW.wall + 11, NOW.steady + 11)
+    assert lot.parking.wait(late) == 0
+    lot.parking.end_overdue(late, 1)
+    assert lot.left == [0]
+    lot.parking.end_overdue(late, 10)
+    assert lot.left == [0, 1]
+    assert lot.parking.wait(late) == 1

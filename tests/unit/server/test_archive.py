@@ -10,6 +10,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.records import Actor, Happened
 from flashq.engine.settings import Settings
 from flashq.engine.trail import JobHistory, Question, Ring
+from flashq.engine.waiters import Call
 from flashq.errors import Overloaded, StorageError
 from flashq.model import Instant
 from flashq.server import archive as archive_module
@@ -135,12 +136,19 @@ async def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     archive.ask(Waiting(), JobHistory(1), NOW)
 
 
-async def test_a_failed_disk_leaves_questions_open() -> None:
-    """The server ends; nothing is read from a disk that failed."""
-    reader = Reader()
-    _, archive = made(reader)
-    archive.refuse(StorageError("The disk failed"))
-    assert reader.asked == []
+async def test_a_disk_that_does_not_answer_ends_the_waiting_for_it() -> None:
+    """Who asks what may never be safe is told so, and makes room; nothing is read, and other waits go on."""
+    reader, early, late, other = Reader(), Waiting(), Waiting(), Waiting()
+    runtime, archive = made(reader, Journal(0))
+    archive.ask(early, JobHistory(1), NOW)
+    runtime.engine.outbox.happened("pushed", "q", [1], NOW)
+    runtime.engine.parking.park(Call(token=other, leave=str), None, NOW)
+    archive.ask(late, JobHistory(1), NOW)
+    archive.refuse(StorageError("The disk does not answer"))
+    assert late.answers == [[]]
+    assert (early.answers, other.answers) == ([], [])
+    assert len(reader.asked) == 1
+    assert archive._open == 1
 
 
 async def test_a_ring_is_read_between_other_work(monkeypatch: pytest.MonkeyPatch) -> None:

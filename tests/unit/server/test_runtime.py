@@ -14,7 +14,7 @@ from flashq.errors import StorageError
 from flashq.model import Instant, JobSpec
 from flashq.observe.ring import Told
 from flashq.server import runtime as runtime_module
-from flashq.server.runtime import EXIT_BROKEN, EXIT_STORAGE, Runtime
+from flashq.server.runtime import AWAY_LOOKS, EXIT_BROKEN, EXIT_STORAGE, LOOK_MS, UNKNOWN, Runtime
 from flashq.storage.journal import Journal
 
 
@@ -88,6 +88,8 @@ class Rig:
         self.failed: list[tuple[str, int]] = []
         self.writer = FakeWriter()
         self.runtime = Runtime(self.engine, asyncio.get_running_loop(), lambda: self.now, self._fail, self.journal)
+        self.barred: list[bool] = []
+        self.runtime.refuse_commands = self.barred.append
         self.runtime.start(self.writer if journal else None)  # type: ignore[arg-type]
 
     def push(self, data: bytes = b"1", **members: Any) -> int:
@@ -102,6 +104,16 @@ class Rig:
         """What a PULL does that finds nothing."""
         self.engine.dispatch.park(door, ("q",), 1, wait_ms, self.now)
         self.runtime.hand_over(self.now)
+
+    def pass_time(self, ms: int) -> None:
+        """The clocks go on."""
+        self.now = Instant(self.now.wall + ms, self.now.steady + ms)
+
+    def look(self, times: int = AWAY_LOOKS) -> None:
+        """Time passes, and the runtime looks whether the storage answers."""
+        for _ in range(times):
+            self.pass_time(LOOK_MS)
+            self.runtime._look()
 
     def _fail(self, error: BaseException, exit_code: int) -> None:
         self.failed.append((str(error), exit_code))
@@ -349,3 +361,211 @@ async def test_a_door_sends_what_waited_once() -> None:
     assert [len(door.heard) for door in doors] == [10, 10]
     assert [door.sent for door in doors] == [1, 1]
     rig.runtime.stop()
+
+
+# --- a storage that does not answer ---
+
+
+async def test_a_storage_that_does_not_answer_is_away() -> None:
+    """After four seconds what is held is refused, once, and commands are, until the commit returns."""
+    rig = Rig()
+    door = Door()
+    rig.runtime.attach(door)
+    rig.push()
+    rig.runtime.wait(door)
+    await turn()
+    rig.look(AWAY_LOOKS - 1)
+    assert (door.heard, rig.runtime.away) == ([], False)
+    rig.look(1)
+    assert AWAY_LOOKS * LOOK_MS == 4_000
+    assert door.heard == [("refuse", UNKNOWN)]
+    assert (rig.barred, rig.runtime.away) == ([True], True)
+    rig.look(5)
+    assert door.heard == [("refuse", UNKNOWN)]
+    assert not rig.failed
+    rig.runtime.committed(1)
+    assert (rig.barred, rig.runtime.away) == ([True, False], False)
+    assert rig.push() == 2
+    rig.runtime.stop()
+
+
+async def test_each_commit_has_its_own_patience() -> None:
+    """Many that each take a while are a slow disk, and nobody is refused for it."""
+    rig = Rig()
+    for number in range(1, 6):
+        rig.push()
+        await turn()
+        rig.look(AWAY_LOOKS - 1)
+        rig.runtime.committed(number)
+    assert not rig.barred
+    rig.runtime.stop()
+
+
+async def test_looking_ends_when_nothing_is_written() -> None:
+    """An idle server has no timer for it, a busy one has one at a time."""
+    rig = Rig()
+    rig.push()
+    await turn()
+    assert rig.runtime._look_timer is not None
+    rig.push()
+    await turn()
+    rig.runtime.committed(1)
+    rig.runtime.committed(2)
+    rig.look(1)
+    assert rig.runtime._look_timer is None
+    rig.runtime.stop()
+
+
+async def test_a_machine_that_stood_still_is_no_outage() -> None:
+    """A minute that nobody saw is one look: the commit that ended meanwhile is told before the next."""
+    rig = Rig()
+    rig.push()
+    await turn()
+    rig.pass_time(60_000)
+    rig.look(1)
+    assert not rig.runtime.away
+    rig.runtime.committed(1)
+    rig.runtime.stop()
+
+
+async def test_while_storage_is_away_answers_depend_on_nothing_and_events_still_do() -> None:
+    """What is answered then promises nothing; an event tells what is true, and waits."""
+    rig = Rig()
+    ear = Door()
+    rig.runtime.hub.subscribe(ear, "*", frozenset())
+    rig.push()
+    await turn()
+    rig.look()
+    assert rig.push() == 0 == rig.runtime.durable
+    assert ear.heard == []
+    assert not rig.runtime.settled()
+    rig.runtime.committed(1)
+    assert ear.heard == [("event", "pushed")]
+    rig.runtime.committed(2)
+    assert ear.heard == [("event", "pushed")] * 2
+    assert rig.runtime.settled()
+    rig.runtime.stop()
+
+
+async def test_leases_outlast_an_outage() -> None:
+    """Nobody can renew one then: an attempt, a worker and a job's own timeout last as much longer as none was heard."""
+    rig = Rig()
+    rig.push(timeout=10_000)
+    rig.push()
+    queue = rig.engine.queues.by_name["q"]
+    rig.engine.dispatch.pull(queue, 1, rig.now)
+    worker = rig.engine.control.hello("w", ["q"], 1, None, None, rig.now)
+    rig.engine.dispatch.pull(queue, 1, rig.now, worker)
+    await turn()
+    rig.look()
+    rig.pass_time(60_000)
+    rig.runtime.tick()
+    rig.runtime.committed(1)
+    assert rig.engine.lookup.stats().processing == 2
+    rig.pass_time(10_000 - AWAY_LOOKS * LOOK_MS - 1)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().processing == 2
+    rig.pass_time(1)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().processing == 1
+    rig.pass_time(20_000)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().processing == 0
+    assert not rig.engine.workers
+    rig.runtime.stop()
+
+
+async def test_what_falls_due_during_an_outage_happens_after_it() -> None:
+    """A delay that ends meanwhile changes a job, and memory must not run ahead; afterwards it is caught up with."""
+    rig = Rig()
+    door = Door()
+    rig.push(delay=5_000)
+    rig.park(door)
+    await turn()
+    rig.look()
+    rig.pass_time(10_000)
+    rig.runtime.tick()
+    assert door.heard == []
+    assert rig.journal is not None
+    assert rig.journal.tail == 1
+    rig.runtime.committed(1)
+    assert door.heard == [("answer", [1])]
+    rig.runtime.stop()
+
+
+async def test_waits_end_during_an_outage_and_no_others() -> None:
+    """Whoever said how long he waits is answered then, and the loop does not spin over what must not be done."""
+    rig = Rig()
+    patient, hasty = Door(), Door()
+    rig.push(delay=5_000)
+    rig.park(patient)
+    rig.park(hasty, wait_ms=6_000)
+    await turn()
+    rig.look()
+    rig.runtime.tick()
+    assert rig.runtime._wakes_at == rig.now.steady + 1_000
+    rig.pass_time(2_000)
+    rig.runtime.tick()
+    assert (patient.heard, hasty.heard) == ([], [("answer", [])])
+    assert rig.runtime._timer is None
+    rig.runtime.committed(1)
+    assert patient.heard == [("answer", [1])]
+    rig.runtime.stop()
+
+
+async def test_jobs_of_refused_answers_go_back_when_storage_answers() -> None:
+    """Not before, for that is a change; then uncounted, and first in line."""
+    rig = Rig()
+    rig.push()
+    (job,) = rig.engine.dispatch.pull(rig.engine.queues.by_name["q"], 1, rig.now)
+    await turn()
+    rig.look()
+    rig.runtime.give_back([job], rig.now)
+    assert rig.engine.lookup.stats().processing == 1
+    rig.runtime.committed(1)
+    assert rig.engine.lookup.stats().queued == 1
+    again = rig.engine.lookup.job(1)
+    assert again is not None
+    assert again.attempts == 0
+    rig.runtime.stop()
+
+
+async def test_doors_read_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes is refused, and for that it must be read, however far the disk is behind."""
+    monkeypatch.setattr(runtime_module, "MAX_UNSYNCED_BYTES", 100)
+    rig = Rig()
+    door = Door()
+    rig.runtime.attach(door)
+    rig.push(b'"' + b"x" * 600 + b'"')
+    await turn()
+    assert rig.runtime.held_back
+    rig.look()
+    assert not rig.runtime.held_back
+    rig.push()
+    assert door.heard == ["hold back", "go on"]
+    rig.runtime.committed(1)
+    rig.runtime.stop()
+
+
+async def test_an_outage_that_ends_in_a_failure_is_a_failure() -> None:
+    """The process ends, and nothing is taken again."""
+    rig = Rig()
+    rig.push()
+    await turn()
+    rig.look()
+    rig.runtime.commit_failed(StorageError("given up"))
+    assert rig.failed == [("given up", EXIT_STORAGE)]
+    assert rig.barred == [True]
+    assert rig.runtime.settled()
+
+
+async def test_a_stopped_runtime_does_not_catch_up() -> None:
+    """A server that leaves does not begin anything because its storage is back."""
+    rig = Rig()
+    rig.push(delay=1_000)
+    await turn()
+    rig.look()
+    rig.runtime.stop()
+    rig.runtime.committed(1)
+    assert rig.runtime._timer is None
+    assert rig.engine.lookup.stats().delayed == 1

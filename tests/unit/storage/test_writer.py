@@ -52,6 +52,9 @@ class Recorder:
             if number < self.slices:
                 yield
 
+    def give_up(self) -> None:
+        """Part of the seam."""
+
     def close(self) -> None:
         """Part of the seam."""
 
@@ -293,3 +296,21 @@ def test_a_reading_that_fails_ends_the_writer(storage: Recorder, told: Told) -> 
     writer.read(JobHistory(1), lambda: None)
     assert str(told.failed.get(timeout=WAIT_S)) == "bad page"
     writer.stop()
+
+
+def test_a_stop_does_not_wait_for_ever(storage: Recorder, told: Told) -> None:
+    """A disk that hangs keeps the thread; whoever stops it is told so, and may ask again."""
+    hangs, begun = threading.Event(), threading.Event()
+
+    def hang(_: int) -> None:
+        begun.set()
+        hangs.wait(WAIT_S)
+
+    storage.on_commit = hang
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    writer.submit(1, b"a")
+    assert begun.wait(WAIT_S)
+    assert not writer.stop(0.01)
+    hangs.set()
+    assert writer.stop(WAIT_S)
+    assert told.done.get_nowait() == 1

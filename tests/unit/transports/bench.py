@@ -9,7 +9,7 @@ from typing import Any
 from flashq.commands.session import Context
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
-from flashq.model import Event, Instant
+from flashq.model import Event, Instant, JobView
 from flashq.observe.events import Hub
 from flashq.security.access import Access
 from flashq.transports.base import Door, Gated, Patient
@@ -103,6 +103,7 @@ class FakeTurns:
         now: this moment.
         lazy: groups become durable only by `sync`.
         broke: what was reported as broken.
+        away: the storage does not answer, and jobs that nobody read are only remembered, in ``unread``.
     """
 
     def __init__(self, engine: Engine, *, lazy: bool = False) -> None:
@@ -119,6 +120,8 @@ class FakeTurns:
         self.broke: list[BaseException] = []
         self.events: list[Event] = []
         self.handed_over = 0
+        self.away = False
+        self.unread: list[JobView] = []
 
     def clock(self) -> Instant:
         """This moment."""
@@ -130,7 +133,7 @@ class FakeTurns:
             self.tail += 1
             if not self.lazy:
                 self.durable = self.tail
-        return self.tail
+        return self.durable if self.away else self.tail
 
     def hand_over(self, now: Instant) -> None:
         """Deliver, and tell events at once."""
@@ -146,6 +149,14 @@ class FakeTurns:
     def wait(self, gated: Gated) -> None:
         """Remember who holds something."""
         self.waiting[gated] = None
+
+    def give_back(self, jobs: list[JobView], now: Instant) -> None:
+        """They go back at once, or are remembered while the storage is away."""
+        if self.away:
+            self.unread += jobs
+            return
+        for job in jobs:
+            self.engine.settle.hand_back([job.id], str(job.token), now)
 
     def after_others(self, gated: Patient) -> None:
         """Remember who lets others go first."""

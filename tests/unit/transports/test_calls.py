@@ -150,6 +150,32 @@ async def test_storage_that_failed_refuses_what_is_held() -> None:
     rig.turns.sync()
 
 
+async def test_jobs_of_a_refused_answer_go_back_once() -> None:
+    """Also when the client of it leaves afterwards."""
+    rig = Rig(lazy=True)
+    pull = rig.pull()
+    rig.begin(push())
+    rig.calls.refuse(StorageError("away"))
+    assert isinstance(refused(pull), StorageError)
+    job = rig.engine.lookup.job(1)
+    assert job is not None
+    assert job.attempts == 0
+    assert rig.engine.lookup.stats().queued == 1
+    (again,) = rig.engine.dispatch.pull(rig.engine.queues.by_name["q"], 1, rig.turns.now)
+    rig.calls.abandon(pull)
+    assert rig.engine.lookup.stats().processing == 1
+    assert again.id == 1
+
+
+async def test_a_pull_whose_time_is_over_while_storage_is_away_is_refused() -> None:
+    """That there is nothing would be a claim."""
+    rig = Rig()
+    pull = rig.pull(timeout=50)
+    rig.calls.context.set_away(True)
+    rig.turns.pass_time(50)
+    assert isinstance(refused(pull), StorageError)
+
+
 async def test_a_leaving_server_ends_all_waiting() -> None:
     """As if its time were over."""
     rig = Rig()

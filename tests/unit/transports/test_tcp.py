@@ -121,8 +121,8 @@ async def test_a_delivery_to_a_connection_that_is_closing_goes_back(bench: Bench
     assert (answer["job"]["id"], answer["job"]["attempts"]) == (id, 0)
 
 
-async def test_a_failed_disk_refuses_everything_that_was_held(lazy: Bench) -> None:
-    """Each answer that will never be true is replaced by the error, with its reqId, and the connection closes."""
+async def test_a_disk_that_does_not_answer_refuses_everything_that_was_held(lazy: Bench) -> None:
+    """Each answer that may never be true is replaced by the error, with its reqId; then it goes on as before."""
     line = lazy.connect()
     line.send("PUSH", queue="q", data=1)
     line.send("PUSH", queue="q", data=1, reqId="r")
@@ -130,9 +130,51 @@ async def test_a_failed_disk_refuses_everything_that_was_held(lazy: Bench) -> No
     line.connection.refuse(StorageError("The disk failed"))
     failed = {"ok": False, "error": "The disk failed", "code": "storage_error"}
     assert line.answers() == [failed, {**failed, "reqId": "r"}, failed]
-    assert line.transport.closed
-    line.feed(b'{"cmd":"PUSH","queue":"q","data":1}\n')
+    assert not line.transport.closed
+    lazy.turns.sync()
+    line.send("PUSH", queue="q", data=1)
     assert line.answers() == []
+    lazy.turns.sync()
+    assert line.answers() == [{"ok": True, "id": 3}]
+    assert line.connection._owed == 0
+
+
+async def test_jobs_of_refused_answers_go_back_when_storage_is_back(lazy: Bench) -> None:
+    """Whoever asked has not been told of them; until then nobody else is either, for what tells of it is not safe."""
+    line = lazy.connect()
+    line.feed(b'{"cmd":"PUSH","queue":"q","data":1}\n{"cmd":"PULL","queue":"q"}\n')
+    lazy.turns.away = True
+    line.connection.refuse(StorageError("away"))
+    assert [answer["code"] for answer in line.answers()] == ["storage_error"] * 2
+    assert [job.id for job in lazy.turns.unread] == [1]
+    assert lazy.engine.lookup.stats().processing == 1
+    line.lose()
+    assert [job.id for job in lazy.turns.unread] == [1]
+
+
+async def test_a_server_that_leaves_after_a_failure_closes_what_it_refused(lazy: Bench) -> None:
+    """The client gets the error, and then the end."""
+    line = lazy.connect()
+    line.send("PUSH", queue="q", data=1)
+    lazy.turns.away = True
+    line.connection.refuse(StorageError("The disk failed"))
+    line.connection.drain()
+    assert [answer["code"] for answer in line.answers()] == ["storage_error"]
+    assert line.transport.eof
+
+
+async def test_a_pull_whose_time_is_over_while_storage_is_away_is_refused(bench: Bench) -> None:
+    """That there is nothing would be a claim; a pull that something ends is refused in the same words."""
+    line = bench.connect()
+    line.send("PULL", queue="q", timeout=50)
+    bench.context.set_away(True)
+    bench.turns.pass_time(50)
+    assert [answer["code"] for answer in line.answers()] == ["storage_error"]
+    bench.context.set_away(False)
+    line.send("PULL", queue="q")
+    bench.context.set_away(True)
+    first, second = line.send("PING")
+    assert (first["code"], second) == ("storage_error", OK)
 
 
 async def test_an_error_that_no_command_may_raise_ends_the_server(
@@ -360,7 +402,7 @@ async def test_draining(bench: Bench) -> None:
     line.send("PULL", queue="q", reqId="r")
     line.send("PULL", queue="q")
     line.send("PULLB", queue="q", count=1)
-    bench.context.closing = True
+    bench.context.close()
     line.connection.drain()
     answers = line.answers()
     assert answers[0] == {"ok": True, "job": None, "reqId": "r"}
@@ -439,7 +481,9 @@ async def test_no_event_comes_before_the_answer_to_subscribe(lazy: Bench) -> Non
     line.send("PUSH", queue="q", data=1, reqId="r")
     line.connection.tell([Told(1, Event("pushed", "q", 1, 1))])
     line.connection.refuse(StorageError("The disk failed"))
-    assert [answer.get("reqId") for answer in line.answers()] == ["r"]
+    refused, *events = line.answers()
+    assert refused["reqId"] == "r"
+    assert [event["event"]["event_type"] for event in events] == ["pushed", "pushed"]
 
 
 # --- tokens ---

@@ -211,15 +211,17 @@ async def test_events_that_nobody_asked_for_are_not_waited_for(stage: Stage) -> 
     assert len(stage.receivers.calls) == 1
 
 
-async def test_what_can_no_longer_be_durable_is_not_sent(stage: Stage) -> None:
-    """After a failure of the disk nothing begins."""
+async def test_a_call_outlasts_a_storage_that_does_not_answer(stage: Stage) -> None:
+    """Nobody waits for an answer here: it begins when its change is durable, however late that is, and not before."""
     stage.instant = False
     stage.add()
     stage.push()
-    stage.deliveries.refuse(StorageError("full"))
-    stage.commit(1)
+    stage.deliveries.refuse(StorageError("away"))
     await stage.settle()
     assert stage.receivers.calls == []
+    stage.commit(1)
+    await stage.settle()
+    assert len(stage.receivers.calls) == 1
 
 
 async def test_five_tries_and_their_waits(stage: Stage) -> None:

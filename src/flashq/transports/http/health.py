@@ -13,6 +13,7 @@ from flashq.transports.http.envelope import JSON, RETRY_AFTER, success
 
 READY: Final = "ok"
 LEAVING: Final = "shutting_down"
+AWAY: Final = "storage_away"
 BEHIND: Final = "storage_behind"
 
 
@@ -45,6 +46,8 @@ class Health:
     def _status(self) -> str:
         if self._door.context.closing:
             return LEAVING
+        if self._door.context.away:
+            return AWAY
         return BEHIND if self._door.calls.held_back else READY
 
     def _answer(self, status: int) -> Response:
