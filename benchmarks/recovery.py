@@ -14,31 +14,38 @@ from typing import Final
 
 from benchmarks.load import fill
 from benchmarks.machine import cpu_seconds
-from benchmarks.report import Goal, Result, Size, main
+from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 
 JOBS: Final = 1_000_000
 PAYLOAD: Final = b'"' + b"x" * 78 + b'"'
 BATCH: Final = 1_000
-LIMIT_SECONDS: Final = 5.0
+LIMITS: Final[dict[Durability, float]] = {"full": 5.0, "postgres": 8.0}
+"""Seconds, by what remembers."""
 QUIET_SECONDS: Final = 60.0
 """How long folding may take before a measurement is given up."""
 
 
 def run(size: Size) -> Iterator[Result]:
     """All of it."""
+    for durability, limit in LIMITS.items():
+        yield from recovery(size, durability, Goal(most=limit))
+
+
+def recovery(size: Size, durability: Durability, goal: Goal) -> Iterator[Result]:
+    """Both ways with one of the storages."""
     jobs = size.jobs(JOBS, BATCH)
-    with Server("full") as server:
+    with Server(durability) as server:
         fill(server, b"bench", PAYLOAD, jobs, BATCH)
         server.kill()
         samples = tuple(_ready_after_kill(server, jobs) for _ in range(size.runs))
         what = f"ready after kill -9 with {jobs:,} waiting jobs"
-        yield Result(f"{what}, journal as the kill left it", "full", "s", samples, Goal(most=LIMIT_SECONDS))
+        yield Result(f"{what}, journal as the kill left it", durability, "s", samples, goal)
         server.start()
         _wait_until_folded(server)
         server.kill()
         samples = tuple(_ready_after_kill(server, jobs) for _ in range(size.runs))
-        yield Result(f"{what}, journal folded", "full", "s", samples, Goal(most=LIMIT_SECONDS))
+        yield Result(f"{what}, journal folded", durability, "s", samples, goal)
 
 
 def _ready_after_kill(server: Server, jobs: int) -> float:

@@ -15,7 +15,8 @@ from typing import Final, Literal
 
 from benchmarks.machine import Bystanders, describe, pin_load
 
-Durability = Literal["memory", "relaxed", "full"]
+Durability = Literal["memory", "relaxed", "full", "postgres"]
+"""Nothing is kept; SQLite without and with a sync for each commit; PostgreSQL, whose commits wait for its disk."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tools.postgres import Cluster
+
 from benchmarks.load import ask, connect
 from benchmarks.machine import pin_server
 from benchmarks.report import Durability
 
 READY_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
+POSTGRES: Final = {"shared_buffers": "128MB", "max_wal_size": "1GB"}
+"""What PostgreSQL has by itself; a cluster for tests is smaller."""
+
 MAX_MEMORY: Final = 4 * 1024**3
 """Room for every benchmark's jobs; the default of the server would refuse the largest."""
 
@@ -26,7 +31,7 @@ class Server:
     """``flashq serve`` from start to stop; a context manager.
 
     Attributes:
-        durability: memory, relaxed or full.
+        durability: memory, relaxed, full, or postgres: a PostgreSQL of its own beside it, with its own defaults.
         folder: data and socket.
         port, http_port: of its doors, once it is started.
 
@@ -40,9 +45,13 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="flashq-bench-"))
         self.port = self.http_port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._postgres: Cluster | None = None
 
     def __enter__(self) -> Self:
         try:
+            if self.durability == "postgres":
+                self.folder.chmod(0o711)  # PostgreSQL runs as somebody else where we are root
+                self._postgres = Cluster(self.folder / "postgres", **POSTGRES).start()
             self.start()
         except BaseException:
             self._tidy_up()
@@ -98,6 +107,8 @@ class Server:
 
     def _tidy_up(self) -> None:
         self.stop()
+        if self._postgres is not None:
+            self._postgres.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end(self, number: signal.Signals) -> None:
@@ -122,11 +133,15 @@ class Server:
     def _environment(self) -> dict[str, str]:
         """What the server sees: nothing of the settings that happen to be around."""
         kept = {name: value for name, value in os.environ.items() if name in {"PATH", "PYTHONPATH", "TMPDIR", "LANG"}}
-        memory = self.durability == "memory"
         return kept | {
-            "DATABASE_URL": "memory://" if memory else f"sqlite:///{self.folder / 'flashq.db'}",
-            "DURABILITY": "full" if memory else self.durability,
+            "DATABASE_URL": self._url(),
+            "DURABILITY": "relaxed" if self.durability == "relaxed" else "full",
             "DATA_DIR": str(self.folder),
             "UNIX_SOCKET": self.unix_socket,
             "MAX_MEMORY": str(MAX_MEMORY),
         }
+
+    def _url(self) -> str:
+        if self._postgres is not None:
+            return self._postgres.url
+        return "memory://" if self.durability == "memory" else f"sqlite:///{self.folder / 'flashq.db'}"

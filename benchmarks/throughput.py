@@ -35,7 +35,12 @@ def run(size: Size) -> Iterator[Result]:
 def push_batches(size: Size) -> Iterator[Result]:
     """PUSHB of 1,000 over ten connections."""
     jobs = size.jobs(1_000_000, CONNECTIONS * BATCH)
-    goals: dict[Durability, Goal | None] = {"memory": Goal(1_000_000), "relaxed": None, "full": Goal(300_000)}
+    goals: dict[Durability, Goal | None] = {
+        "memory": Goal(1_000_000),
+        "relaxed": None,
+        "full": Goal(300_000),
+        "postgres": Goal(250_000),
+    }
     for durability, goal in goals.items():
         what = f"batch push, {CONNECTIONS} connections x {BATCH:,} jobs"
         yield _result(what, durability, size, lambda server: _push_batches(server, jobs), goal)
@@ -46,7 +51,12 @@ def push_batches(size: Size) -> Iterator[Result]:
 def pull_and_ack(size: Size) -> Iterator[Result]:
     """PULLB and ACKB of 100 over ten connections, with tokens."""
     jobs = size.jobs(500_000, CONNECTIONS * BATCH)
-    goals: dict[Durability, Goal | None] = {"memory": Goal(400_000), "relaxed": None, "full": Goal(250_000)}
+    goals: dict[Durability, Goal | None] = {
+        "memory": Goal(400_000),
+        "relaxed": None,
+        "full": Goal(250_000),
+        "postgres": Goal(200_000),
+    }
     ids = id_texts(jobs)
     for durability, goal in goals.items():
         what = f"pull + ack, {CONNECTIONS} connections x {PULL_BATCH} jobs"
@@ -68,7 +78,12 @@ def pipelined(size: Size) -> Iterator[Result]:
 def one_at_a_time(size: Size) -> Iterator[Result]:
     """PUSH, wait for the answer, and again, on 64 connections."""
     jobs = size.jobs(32_000, LONELY)
-    goals: dict[Durability, Goal | None] = {"memory": None, "relaxed": None, "full": Goal(20_000)}
+    goals: dict[Durability, Goal | None] = {
+        "memory": None,
+        "relaxed": None,
+        "full": Goal(20_000),
+        "postgres": Goal(15_000),
+    }
     for durability, goal in goals.items():
         what = f"single pushes, {LONELY} connections, one at a time each"
         yield _result(what, durability, size, lambda server: _lonely(server, jobs), goal)

@@ -11,8 +11,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import Final
 
-from benchmarks.report import Durability, Goal, Result, Size, main
-from benchmarks.versus.contestants import FLASHQ, FLASHQ_PLAIN, Contestant
+from benchmarks.report import Goal, Result, Size, main
+from benchmarks.versus.contestants import FLASHQ, FLASHQ_PLAIN, Contestant, Promise
 from benchmarks.versus.rounds import IDLE_SECONDS, another, idle, play
 
 THREADS: Final = replace(FLASHQ_PLAIN, worker=(*FLASHQ_PLAIN.worker, "--executor", "thread"))
@@ -37,7 +37,7 @@ def run(size: Size) -> Iterator[Result]:
 
 
 def _work(
-    size: Size, contestant: Contestant, what: str, durability: Durability, *, drained: Goal | None, trip: Goal | None
+    size: Size, contestant: Contestant, what: str, durability: Promise, *, drained: Goal | None, trip: Goal | None
 ) -> Iterator[Result]:
     """Rounds of one kind of worker."""
     began, rounds = monotonic(), [play(contestant, durability, size, pinned=True)]

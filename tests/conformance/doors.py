@@ -1,24 +1,25 @@
 """Every door onto every kind of storage: whichever way a command comes in, the answer is the same.
 
-The servers are real processes. Each has a TCP door, a Unix door and an HTTP door, so two servers make six ways in.
+The servers are real processes. Each has a TCP door, a Unix door and an HTTP door.
 """
 
 import contextlib
 import select
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from tests.fakes.http_client import ANSWER_SECONDS, HttpClient
+from tests.fakes.postgres import Databases
 from tests.fakes.server_process import MEMORY, Answer, LineClient, ServerProcess
 
 LINES: Final = ("tcp-memory", "tcp-sqlite", "unix-memory", "unix-sqlite")
-HTTP: Final = ("http-memory", "http-sqlite")
-DOORS: Final = (*LINES, *HTTP)
-TWICE: Final = ("unix-sqlite", "http-memory")
-"""Ways in of which each half is tried by another one as well: left to the longer run."""
+HTTP: Final = ("http-memory", "http-sqlite", "http-postgres")
+DOORS: Final = (*LINES, "tcp-postgres", *HTTP)
+TWICE: Final = ("unix-sqlite", "http-memory", "tcp-postgres", "http-postgres")
+"""Ways in of which each half is tried by another one as well, or nearly: left to the longer run."""
 
 _numbers: Final = count(1)
 
@@ -118,11 +119,20 @@ class Door:
             client.close()
 
 
-@contextlib.contextmanager
-def servers(folder: Path) -> Iterator[dict[str, ServerProcess]]:
-    """One server for each kind of storage, by the name of the kind."""
-    with (
-        ServerProcess(folder / "memory", url=MEMORY, unix=True) as memory,
-        ServerProcess(folder / "sqlite", unix=True) as sqlite,
-    ):
-        yield {"memory": memory, "sqlite": sqlite}
+class Servers:
+    """One server for each kind of storage, by the name of the kind; started when the first test comes to it."""
+
+    def __init__(self, folder: Path, databases: Callable[[], Databases], held: contextlib.ExitStack) -> None:
+        self._folder = folder
+        self._databases = databases
+        self._held = held
+        self._running: dict[str, ServerProcess] = {}
+
+    def __getitem__(self, kind: str) -> ServerProcess:
+        if kind not in self._running:
+            url = {"memory": MEMORY, "sqlite": None}.get(kind)
+            if kind == "postgres":
+                url = self._held.enter_context(self._databases().fresh())
+            server = ServerProcess(self._folder / kind, url=url, unix=True)
+            self._running[kind] = self._held.enter_context(server)
+        return self._running[kind]

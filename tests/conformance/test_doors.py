@@ -3,13 +3,14 @@
 Answers are compared whole wherever the contract leaves no freedom, so that a member too many is found as well.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.conformance.doors import DOORS, LINES, TWICE, Door, servers
-from tests.fakes.server_process import Answer, LineClient, ServerProcess
+from tests.conformance.doors import DOORS, LINES, TWICE, Door, Servers
+from tests.fakes.server_process import Answer, LineClient
 
 from flashq.commands.table import COMMANDS
 
@@ -24,14 +25,14 @@ JOB_MEMBERS = {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ServerProcess]]:
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The servers of this module."""
-    with servers(tmp_path_factory.mktemp("doors")) as found:
-        yield found
+    with contextlib.ExitStack() as held:
+        yield Servers(tmp_path_factory.mktemp("doors"), lambda: request.getfixturevalue("databases"), held)
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in TWICE else []) for name in DOORS])
-def door(request: pytest.FixtureRequest, running: dict[str, ServerProcess]) -> Iterator[Door]:
+def door(request: pytest.FixtureRequest, running: Servers) -> Iterator[Door]:
     """One way in, and a queue of one's own."""
     kind, _, storage = request.param.partition("-")
     door = Door(running[storage], kind)
@@ -1527,7 +1528,7 @@ def test_the_server_speaks_of_itself(client: LineClient, door: Door) -> None:
     """Where it listens, what keeps its jobs, and who it works with."""
     settings = client.ok("SETTINGS")["settings"]
     assert settings["port"] == door.server.port
-    assert settings["storage"] in {"memory", "sqlite"}
+    assert settings["storage"] in {"memory", "sqlite", "postgres"}
     assert settings["auth"] is False
     (node,) = client.ok("NODES")["nodes"]
     address = {"host": "127.0.0.1", "port": door.server.port}

@@ -355,7 +355,8 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
 
 def _kind(config: Config) -> str:
     """What keeps the jobs, in a word: an address may hold a password."""
-    return config.storage_url.partition(":")[0]
+    kind = config.storage_url.partition(":")[0]
+    return "postgres" if kind == "postgresql" else kind
 
 
 def _about(config: Config) -> About:
