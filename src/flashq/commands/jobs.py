@@ -23,7 +23,17 @@ ENDED: Final = frozenset({STATE_NAMES[COMPLETED], STATE_NAMES[FAILED], STATE_NAM
 """States in which there is nothing to wait for."""
 
 OK: Final = replies.Reply()
-"""The plain answer, shared; whoever marks an answer with a request's id makes its own."""
+"""The plain answer, shared; `marked` makes one of its own."""
+
+
+def marked(reply: replies.Reply | replies.Failed, req_id: str | None) -> replies.Reply | replies.Failed:
+    """An answer with the id of the request that it answers, if that had one."""
+    if req_id is None:
+        return reply
+    if reply is OK:
+        reply = replies.Reply()
+    reply.req_id = req_id
+    return reply
 
 
 def push(context: Context, _: Session, request: requests.Push, now: Instant) -> replies.Pushed:

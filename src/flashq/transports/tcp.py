@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, cast
 from msgspec.json import decode
 
 from flashq.commands.execute import execute, over
-from flashq.commands.jobs import OK
+from flashq.commands.jobs import marked
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Session
 from flashq.commands.table import BEFORE_AUTH
@@ -404,9 +404,7 @@ class LineConnection(Protocol):
 
     def _reply(self, reply: Reply | Failed, req_id: str | None) -> None:
         if req_id is not None:
-            if reply is OK:
-                reply = Reply()
-            reply.req_id = req_id
+            reply = marked(reply, req_id)
         if type(reply) is Pulled:
             if reply.job is not None:
                 self._handed_out.append([reply.job])
@@ -615,8 +613,4 @@ class LineConnection(Protocol):
 
 def _refusal(line: bytes, error: StorageError) -> bytes:
     """The error in place of an answer that will never be true, with the same ``reqId``."""
-    reply = failure(error)
-    req_id = decode(line).get("reqId")
-    if req_id is not None:
-        reply.req_id = req_id
-    return encode(reply)
+    return encode(marked(failure(error), decode(line).get("reqId")))

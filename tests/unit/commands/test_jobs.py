@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from msgspec.json import decode
 from tests.unit.commands.desk import Desk
 
-from flashq.commands.jobs import OK, check_batch
+from flashq.commands.jobs import OK, check_batch, marked
 from flashq.engine.waiters import Waiter
 from flashq.errors import BadRequest, Duplicate, FlashQError, NotActive, NotFound, Overloaded, StaleAttempt, TooLarge
-from flashq.protocol.codec import encode
+from flashq.protocol.codec import encode, failure
 from flashq.protocol.limits import MAX_BATCH
 from flashq.protocol.replies import Pulled, PulledBatch
 
@@ -144,6 +144,14 @@ def test_ack_again_is_told_apart(desk: Desk) -> None:
     token = desk.ask("PULL", queue="q")["job"]["token"]
     assert desk.ask("ACK", id=1, token=token) == {}
     assert desk.ask("ACK", id=1, token=token) == {"already": True}
+    assert encode(OK) == b'{"ok":true}'
+
+
+def test_an_answer_with_a_mark_leaves_the_shared_one_alone() -> None:
+    """Whoever asks with an id has it in the answer, and nobody else has."""
+    assert encode(marked(OK, "a")) == b'{"ok":true,"reqId":"a"}'
+    assert encode(marked(failure(NotFound("no")), "b")) == b'{"ok":false,"reqId":"b","error":"no","code":"not_found"}'
+    assert marked(OK, None) is OK
     assert encode(OK) == b'{"ok":true}'
 
 

@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from flashq.commands.jobs import OK
+from flashq.commands.jobs import marked
 from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, FlashQError, Overloaded, TooLarge
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
 from flashq.protocol.limits import MAX_LINE_BYTES
-from flashq.protocol.replies import Failed, Reply
 from flashq.transports.calls import Calls, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
 from flashq.transports.http.envelope import JSON, SAFE, Headers, head_of, refusal
@@ -244,9 +243,9 @@ class Commands:
         try:
             request = decode_request(line)
             mark = request.req_id
-            return self._door.calls.begin(session, request, lambda reply, _: _line(reply, mark)), mark
+            return self._door.calls.begin(session, request, lambda reply, _: encode(marked(reply, mark))), mark
         except FlashQError as error:
-            return _line(failure(error), mark or request_mark(line)), None
+            return encode(marked(failure(error), mark or request_mark(line))), None
 
     async def _collect(
         self, answers: list[tuple[bytes | Pending, str | None]], out: "_Lines", scope: Scope, receive: Receive
@@ -256,7 +255,7 @@ class Commands:
             try:
                 line = await self._door.finish(answer, scope, receive) if isinstance(answer, Pending) else answer
             except FlashQError as error:
-                line = _line(failure(error), mark)
+                line = encode(marked(failure(error), mark))
             if line is not None:
                 await out.add(line)
         answers.clear()
@@ -354,10 +353,3 @@ async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] == "http.request":
         pass
 
-
-def _line(reply: Reply | Failed, mark: str | None) -> bytes:
-    if mark is not None:
-        if reply is OK:
-            reply = Reply()
-        reply.req_id = mark
-    return encode(reply)
