@@ -6,10 +6,21 @@ another one.
 
 from asyncio import BaseTransport
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from flashq.errors import StorageError
+from flashq.errors import Overloaded, StorageError
 from flashq.model import Instant, JobView
+
+MAX_UNFINISHED_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of lines and bodies that have not come wholly, over all connections of all doors: ten thousand clients could
+hold 160 GB between them."""
+
+SMALL_UNFINISHED_BYTES: Final = 64 * 1024
+"""Unfinished lines and bodies up to this are not refused for what others hold: most of them only came in two pieces."""
+
+BREATH_BYTES: Final = 64 * 1024
+"""A read of this size is likely one of many, and the loop would go on with a client as long as it keeps up: so it
+pauses, and of all that pause one goes on in each turn of the loop. The others need not wait for more than that."""
 
 
 class Patient(Protocol):
@@ -88,6 +99,22 @@ class Turns(Protocol):
 
     def broken(self, error: BaseException) -> None:
         """A command failed in a way that no command may: memory is no longer to be trusted."""
+
+
+def check_unfinished(held: int, together: int) -> None:
+    """Refuse a line or body that has not come wholly: it is memory that nobody has used yet.
+
+    Args:
+        held: bytes of this one.
+        together: bytes of all of them, over all connections.
+
+    Raises:
+        Overloaded: all hold too much, and this one more than a little.
+    """
+    if held > SMALL_UNFINISHED_BYTES and together > MAX_UNFINISHED_BYTES:
+        raise Overloaded(
+            f"Too many unfinished lines and bodies (max {MAX_UNFINISHED_BYTES} bytes over all connections)"
+        )
 
 
 def peer_of(transport: BaseTransport) -> str:

@@ -32,21 +32,11 @@ from flashq.protocol.limits import MAX_PULLS_BEHIND, MAX_WAITS_PER_CONNECTION
 from flashq.protocol.lines import LineSplitter
 from flashq.protocol.replies import Failed, Pulled, PulledBatch, Reply
 from flashq.protocol.requests import AnyRequest, Pull, PullAny, PullBatch
-from flashq.transports.base import Turns, peer_of
+from flashq.transports.base import BREATH_BYTES, Turns, check_unfinished, peer_of
 
 WRITE_HIGH_BYTES: Final = 4 * 1024 * 1024
 WRITE_LOW_BYTES: Final = 1024 * 1024
 """Answers a client has not read at which reading its commands stops, and at which it goes on."""
-
-MAX_UNFINISHED_BYTES: Final = 128 * 1024 * 1024
-"""Bytes of lines that have not ended, over all connections: ten thousand clients could hold 160 GB between them."""
-
-SMALL_LINE_BYTES: Final = 64 * 1024
-"""Unfinished lines up to this are not refused for what others hold: most of them only came in two pieces."""
-
-BREATH_BYTES: Final = 64 * 1024
-"""A read of this size is likely one of many, and the loop would go on with a client as long as it keeps up: so it
-pauses, and of all that pause one goes on in each turn of the loop. The others need not wait for more than that."""
 
 MAX_HELD: Final = 1_024
 """Chunks of answers that wait for the disk at which reading stops."""
@@ -503,12 +493,13 @@ class LineConnection(Protocol):
     # --- reading and ending ---
 
     def _count_unfinished(self, held: int) -> None:
-        """Lines that have not ended are memory that nobody has used yet: bounded over all connections."""
         context = self._context
         context.unfinished += held - self._unfinished
         self._unfinished = held
-        if held > SMALL_LINE_BYTES and context.unfinished > MAX_UNFINISHED_BYTES:
-            self._end(Overloaded(f"Too many unfinished lines (max {MAX_UNFINISHED_BYTES} bytes over all connections)"))
+        try:
+            check_unfinished(held, context.unfinished)
+        except Overloaded as error:
+            self._end(error)
 
     def _forget_input(self) -> None:
         self._splitter = LineSplitter()

@@ -15,7 +15,8 @@ from flashq.errors import StorageError
 from flashq.model import Event, Instant
 from flashq.observe.ring import Told
 from flashq.security.identity import Identity
-from flashq.transports import tcp
+from flashq.transports import base, tcp
+from flashq.transports.base import BREATH_BYTES, SMALL_UNFINISHED_BYTES
 
 OK = {"ok": True}
 
@@ -272,7 +273,7 @@ async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
     line, other, gone = bench.connect(), bench.connect(), bench.connect()
     other.send("PING")
     assert other.transport.reading
-    large = b'{"cmd":"PING"}\n' * (tcp.BREATH_BYTES // 15 + 1)
+    large = b'{"cmd":"PING"}\n' * (BREATH_BYTES // 15 + 1)
     for one in (line, gone, other):
         one.feed(large)
         one.feed(large)  # what had been read already
@@ -290,9 +291,9 @@ async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
 
 async def test_unfinished_lines_are_bounded_over_all_connections(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The large line that meets the bound is refused, small ones are not, and what ends makes room."""
-    monkeypatch.setattr(tcp, "MAX_UNFINISHED_BYTES", 3 * tcp.SMALL_LINE_BYTES)
+    monkeypatch.setattr(base, "MAX_UNFINISHED_BYTES", 3 * SMALL_UNFINISHED_BYTES)
     one, other, small = bench.connect(), bench.connect(), bench.connect()
-    large = b"x" * (2 * tcp.SMALL_LINE_BYTES)
+    large = b"x" * (2 * SMALL_UNFINISHED_BYTES)
     one.feed(large)
     other.feed(b'{"cmd":"PING"}\n' + large)
     ok, refused = other.answers()
@@ -300,7 +301,7 @@ async def test_unfinished_lines_are_bounded_over_all_connections(bench: Bench, m
     assert refused["code"] == "overloaded"
     assert other.transport.eof
     assert bench.context.unfinished == len(large)
-    small.feed(b"x" * tcp.SMALL_LINE_BYTES)
+    small.feed(b"x" * SMALL_UNFINISHED_BYTES)
     assert not small.transport.eof
     one.feed(b"\n")
     assert [answer["code"] for answer in one.answers()] == ["bad_request"]

@@ -10,6 +10,7 @@ from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, FlashQError, Overloaded, TooLarge
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
 from flashq.protocol.limits import MAX_LINE_BYTES
+from flashq.transports.base import BREATH_BYTES, check_unfinished
 from flashq.transports.calls import Calls, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
 from flashq.transports.http.envelope import JSON, SAFE, Headers, head_of, refusal
@@ -22,10 +23,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS: Final = 60
 """How long a body may take to come."""
-
-SMALL_BODY_BYTES: Final = 64 * 1024
-MAX_UNFINISHED_BYTES: Final = 128 * 1024 * 1024
-"""Bodies on their way, over all connections of all doors; a small one is not refused for what others hold."""
 
 MAX_COMMANDS: Final = 10_000
 """Lines in one body of commands: about as much of the event loop as a batch."""
@@ -122,10 +119,9 @@ class Door:
                 counted = len(body)
                 if counted > most:
                     raise TooLarge(f"Body too large (max {most} bytes)")
-                if len(message["body"]) >= SMALL_BODY_BYTES:
+                if len(message["body"]) >= BREATH_BYTES:
                     await self.calls.breathe()
-                if counted > SMALL_BODY_BYTES and context.unfinished > MAX_UNFINISHED_BYTES:
-                    raise Overloaded(f"Too many unfinished bodies (max {MAX_UNFINISHED_BYTES} bytes together)")
+                check_unfinished(counted, context.unfinished)
         finally:
             context.unfinished -= counted
         return bytes(body)
@@ -352,4 +348,3 @@ async def _disconnect(receive: Receive) -> None:
     """Return when the client is gone."""
     while (await receive())["type"] == "http.request":
         pass
-
