@@ -20,7 +20,7 @@ from flashq.errors import BadRequest, FlashQError
 from flashq.protocol.codec import encode, failure
 from flashq.transports.http.documentation import Documentation
 from flashq.transports.http.endpoints import Application, Commands, Door, Endpoint, Receive, Scope, Send
-from flashq.transports.http.envelope import JSON, Headers, not_found, refusal
+from flashq.transports.http.envelope import JSON, not_found, refusal, response
 from flashq.transports.http.health import Health
 from flashq.transports.http.routes import COLD, HOT
 
@@ -210,15 +210,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return await _refused(request, not_found(request.url.path))
     failed = failure(BadRequest(f"Invalid: {request.method[:20]} is not for {request.url.path[:200]}"))
     allow = (b"allow", (error.headers or {}).get("Allow", "").encode())
-    return _response(error.status_code, encode(failed), [*JSON, allow])
+    return response(error.status_code, encode(failed), [*JSON, allow])
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, FlashQError)
-    return _response(*refusal(error))
-
-
-def _response(status: int, body: bytes, headers: Headers) -> Response:
-    response = Response(body, status)
-    response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
-    return response
+    return response(*refusal(error))

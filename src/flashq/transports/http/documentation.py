@@ -15,7 +15,7 @@ from starlette.routing import Route as Path
 
 from flashq.protocol.codec import encode
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.envelope import JSON, SAFE, Headers
+from flashq.transports.http.envelope import JSON, SAFE, response
 from flashq.transports.http.openapi import describe
 
 PAGE: Final = "/docs"
@@ -49,14 +49,15 @@ class Documentation:
     async def _front(self, request: Request) -> Response:
         """Who types the address alone is shown what there is."""
         self._door.gate.check_host(dict(request.scope["headers"]))
-        return _response([*SAFE, (b"location", PAGE.encode())], b"", 302)
+        return response(302, b"", [*SAFE, (b"location", PAGE.encode())])
 
     async def _file(self, request: Request) -> Response:
         """One of our files."""
         self._door.gate.check_host(dict(request.scope["headers"]))
         name, kind = FILES[request.scope["path"]]
         safe = [header for header in SAFE if header[0] != b"content-security-policy"]
-        return _response([(b"content-type", kind), (b"content-security-policy", POLICY), *safe], content_of(name))
+        headers = [(b"content-type", kind), (b"content-security-policy", POLICY), *safe]
+        return response(200, content_of(name), headers)
 
     async def _openapi(self, request: Request) -> Response:
         """The description; with a token where one is asked for, as for everything else that tells of the server."""
@@ -67,16 +68,10 @@ class Documentation:
         secured = self._door.context.access.anonymous is None
         if secured not in self._description:
             self._description[secured] = encode(describe(secured=secured))
-        return _response(JSON, self._description[secured])
+        return response(200, self._description[secured], JSON)
 
 
 @cache
 def content_of(name: str) -> bytes:
     """One of the files that lie beside this module."""
     return (files("flashq.transports.http") / "static" / name).read_bytes()
-
-
-def _response(headers: Headers, body: bytes, status: int = 200) -> Response:
-    response = Response(body, status)
-    response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
-    return response

@@ -13,7 +13,7 @@ from flashq.protocol.limits import MAX_LINE_BYTES
 from flashq.transports.base import BREATH_BYTES, check_unfinished
 from flashq.transports.calls import Calls, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
-from flashq.transports.http.envelope import JSON, SAFE, Headers, head_of, refusal
+from flashq.transports.http.envelope import JSON, SAFE, Headers, head_of, refusal, sized
 from flashq.transports.http.routes import Reader, Route
 
 Scope = MutableMapping[str, Any]
@@ -310,13 +310,7 @@ async def _refuse(error: FlashQError, _: Scope, __: Receive, send: Send) -> None
 
 async def send_all(send: Send, status: int, headers: Headers, body: bytes) -> None:
     """A whole answer."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % len(body))],
-        }
-    )
+    await send({"type": "http.response.start", "status": status, "headers": sized(headers, body)})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from starlette.responses import Response
+
 from flashq.errors import FlashQError, LimitReached, NotFound, Overloaded, ShuttingDown, StorageError
 from flashq.protocol.codec import encode, failure
 
@@ -48,6 +50,18 @@ def refusal(error: FlashQError) -> tuple[int, bytes, Headers]:
     elif error.http_status == 401:
         headers = [*JSON, (b"www-authenticate", b"Bearer")]
     return error.http_status, encode(failure(error)), headers
+
+
+def sized(headers: Headers, body: bytes) -> Headers:
+    """The headers, with how long the body is."""
+    return [*headers, (b"content-length", b"%d" % len(body))]
+
+
+def response(status: int, body: bytes, headers: Headers) -> Response:
+    """A whole answer for the router, with these headers and none of its own."""
+    made = Response(body, status)
+    made.raw_headers = sized(headers, body)
+    return made
 
 
 def not_found(path: str) -> NotFound:

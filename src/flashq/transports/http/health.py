@@ -9,7 +9,7 @@ from starlette.responses import Response
 from flashq.commands.admin import STANDALONE
 from flashq.protocol.codec import encode
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.envelope import JSON, RETRY_AFTER, success
+from flashq.transports.http.envelope import JSON, RETRY_AFTER, response, success
 
 READY: Final = "ok"
 LEAVING: Final = "shutting_down"
@@ -52,8 +52,4 @@ class Health:
 
     def _answer(self, status: int) -> Response:
         view = HealthView(self._status(), STANDALONE, is_leader=True, cluster_enabled=False, storage=self._storage)
-        body = success(encode(view))
-        response = Response(body, status)
-        headers = JSON if status == 200 else [*JSON, RETRY_AFTER]
-        response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
-        return response
+        return response(status, success(encode(view)), JSON if status == 200 else [*JSON, RETRY_AFTER])

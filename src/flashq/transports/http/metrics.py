@@ -19,7 +19,7 @@ from flashq.observe.prometheus import CONTENT_TYPE, exposition
 from flashq.protocol.codec import encode
 from flashq.protocol.requests import MetricsRequest
 from flashq.transports.http.endpoints import Door
-from flashq.transports.http.envelope import JSON, SAFE, Headers, success
+from flashq.transports.http.envelope import JSON, SAFE, Headers, response, success
 
 KEPT_MS: Final = 1_000
 """How long a page is good for. Nobody watches more closely, and a page may be a hundred milliseconds of processor."""
@@ -68,20 +68,14 @@ class Watching:
 
     async def _prometheus(self, request: Request) -> Response:
         self._admit(request)
-        return _response(TEXT, await self._page.text())
+        return response(200, await self._page.text(), TEXT)
 
     async def _points(self, request: Request) -> Response:
         self._admit(request)
-        return _response(JSON, success(encode(self._history.points())))
+        return response(200, success(encode(self._history.points())), JSON)
 
     def _admit(self, request: Request) -> None:
         headers = dict(request.scope["headers"])
         gate = self._door.gate
         gate.check_host(headers)
         gate.permit(gate.session(request.scope, headers), MetricsRequest)
-
-
-def _response(headers: Headers, body: bytes) -> Response:
-    response = Response(body)
-    response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
-    return response

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flashq.errors import BY_CODE, Duplicate, FlashQError, NotFound, Overloaded, Unauthorized
-from flashq.transports.http.envelope import RETRY_AFTER, head_of, not_found, refusal, success
+from flashq.transports.http.envelope import RETRY_AFTER, head_of, not_found, refusal, response, success
 
 
 @pytest.mark.parametrize("error", BY_CODE.values())
@@ -38,3 +38,10 @@ def test_success_and_nothing_there() -> None:
 def test_a_head_is_what_is_sent() -> None:
     """Everything up to the headers that differ, each with its end."""
     assert head_of([(b"a", b"b"), (b"c", b"d")]) == b"HTTP/1.1 200 OK\r\na: b\r\nc: d\r\n"
+
+
+def test_an_answer_for_the_router() -> None:
+    """It has the headers that it is given, and how long it is; nothing that the router would add."""
+    made = response(404, b"body", [(b"a", b"b")])
+    assert (made.status_code, made.body) == (404, b"body")
+    assert made.raw_headers == [(b"a", b"b"), (b"content-length", b"4")]
