@@ -50,6 +50,25 @@ class Gatekeeper:
         self._origins = frozenset(origins)
         self._hosts = frozenset(hosts)
 
+    def admit(
+        self, scope: Scope, headers: Mapping[bytes, bytes], *, same_site: bool = False, token_in_query: bool = False
+    ) -> Session:
+        """Let a request in: asked for this host, from no other site's page, by somebody whom we know.
+
+        Args:
+            scope: of the request.
+            headers: the request's.
+            same_site: pages of other sites are refused, since it changes something or listens.
+            token_in_query: its token may stand in the query, where it cannot stand in a header.
+
+        Raises:
+            FlashQError: it stays outside; see `check_host`, `check_site` and `session`.
+        """
+        self.check_host(headers)
+        if same_site:
+            self.check_site(headers)
+        return self.session(scope, headers, query_of(scope).get("token") if token_in_query else None)
+
     def session(self, scope: Scope, headers: Mapping[bytes, bytes], token: str | None = None) -> Session:
         """The session of whoever sent these headers.
 

@@ -61,10 +61,7 @@ class Documentation:
 
     async def _openapi(self, request: Request) -> Response:
         """The description; with a token where one is asked for, as for everything else that tells of the server."""
-        gate = self._door.gate
-        headers = dict(request.scope["headers"])
-        gate.check_host(headers)
-        gate.session(request.scope, headers)
+        self._door.gate.admit(request.scope, dict(request.scope["headers"]))
         secured = self._door.context.access.anonymous is None
         if secured not in self._description:
             self._description[secured] = encode(describe(secured=secured))

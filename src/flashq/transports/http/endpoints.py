@@ -140,7 +140,7 @@ class Endpoint:
         door = self._door
         headers = dict(scope["headers"])
         try:
-            session = self._admit(scope, headers)
+            session = door.gate.admit(scope, headers, same_site=self.route.changes)
             body = await door.body(headers, receive) if self.route.body else b""
             await door.calls.room()
             if is_closing(scope):
@@ -166,7 +166,7 @@ class Endpoint:
             What brings the answer; None: it was sent.
         """
         try:
-            session = self._admit(scope, headers)
+            session = self._door.gate.admit(scope, headers, same_site=self.route.changes)
             require_plain(headers)
             answer = self._begin(session, scope, body)
         except FlashQError as error:
@@ -176,13 +176,6 @@ class Endpoint:
         if send_whole(scope, headers, JSON_HEAD, answer):
             return None
         return partial(_answer, answer)
-
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> Session:
-        gate = self._door.gate
-        gate.check_host(headers)
-        if self.route.changes:
-            gate.check_site(headers)
-        return gate.session(scope, headers)
 
     def _begin(self, session: Session, scope: Scope, body: bytes) -> bytes | Pending:
         door, route = self._door, self.route
@@ -211,9 +204,7 @@ class Commands:
         door = self._door
         headers = dict(scope["headers"])
         try:
-            door.gate.check_host(headers)
-            door.gate.check_site(headers)
-            session = door.gate.session(scope, headers)
+            session = door.gate.admit(scope, headers, same_site=True)
             body = await door.body(headers, receive)
             lines = body.removesuffix(b"\n").split(b"\n")
             if len(lines) > MAX_COMMANDS:

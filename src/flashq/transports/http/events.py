@@ -155,10 +155,8 @@ class _Outlet:
             FlashQError: it may not.
         """
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        door.gate.check_host(headers)
-        door.gate.check_site(headers)
+        self.session = door.gate.admit(scope, headers, same_site=True, token_in_query=True)
         query = query_of(scope)
-        self.session = door.gate.session(scope, headers, query.get("token"))
         self.session.subscriber = self.stream
         types = [word.strip() for word in query.get("types", "").split(",") if word.strip()]
         self._streams.add(self.stream)

@@ -75,7 +75,5 @@ class Watching:
         return response(200, success(encode(self._history.points())), JSON)
 
     def _admit(self, request: Request) -> None:
-        headers = dict(request.scope["headers"])
         gate = self._door.gate
-        gate.check_host(headers)
-        gate.permit(gate.session(request.scope, headers), MetricsRequest)
+        gate.permit(gate.admit(request.scope, dict(request.scope["headers"])), MetricsRequest)

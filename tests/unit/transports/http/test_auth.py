@@ -77,6 +77,27 @@ async def test_any_page_may_where_the_operator_says_so() -> None:
     gate(Rig(), origins=("*",)).check_site({b"origin": b"https://evil", b"host": b"here"})
 
 
+async def test_a_request_is_asked_in_order() -> None:
+    """For the host, then the site, then the token: who was sent here by a page learns nothing of tokens."""
+    rig = Rig()
+    rig.calls.context.access = Access(["right"])
+    asked = gate(rig, hosts=local_names("127.0.0.1"))
+    here, foreign = {b"host": b"localhost"}, {b"origin": b"https://evil"}
+    scope = {**FROM, "query_string": b"token=right"}
+    with pytest.raises(Forbidden, match="ALLOWED_HOSTS"):
+        asked.admit(scope, {b"host": b"evil", **foreign}, same_site=True)
+    with pytest.raises(Forbidden, match="CORS_ALLOW_ORIGIN"):
+        asked.admit(scope, {**here, **foreign}, same_site=True, token_in_query=True)
+    with pytest.raises(Unauthorized):
+        asked.admit(scope, here, same_site=True)
+    for session in (
+        asked.admit(scope, here, same_site=True, token_in_query=True),
+        asked.admit(scope, {**here, **foreign, b"authorization": b"Bearer right"}),
+    ):
+        assert session.identity is not None
+        assert session.identity.name == "auth-token-1"
+
+
 @pytest.mark.parametrize("host", [b"localhost", b"localhost:6790", b"127.0.0.1:6790", b"[::1]:6790", b"LOCALHOST"])
 async def test_a_local_server_answers_to_its_names(host: bytes) -> None:
     """With and without a port."""
