@@ -102,11 +102,13 @@ def connect(path: Path) -> apsw.Connection:
     """The one connection to a database, with the settings that make it safe.
 
     Raises:
-        StorageError: the disk has no write-ahead log.
+        StorageError: the file may only be read, or the disk has no write-ahead log.
         apsw.Error: it cannot be opened.
     """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=checksums.vfs())
     try:
+        if connection.readonly("main"):  # SQLite opens what it may only read without a word
+            raise StorageError(f"{path}: the database may not be written to")
         # Closing must not write: a database that is refused stays as it is, and so does one whose disk has failed.
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.pragma("locking_mode", "EXCLUSIVE")  # before the first access: no shared-memory file then

@@ -119,5 +119,8 @@ def read_head(path: Path, size: int) -> bytes:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         return os.read(fd, size)
+    except OSError as error:
+        error.filename = str(path)  # a folder can be opened, and the error of reading it names nothing
+        raise
     finally:
         os.close(fd)

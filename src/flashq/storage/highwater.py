@@ -39,18 +39,21 @@ class HighWater:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file, if there is one.
+        """Read the file, if there is one, and see that it may be written: later there is something to undo.
 
         Args:
             path: of the file.
 
         Raises:
             StorageError: no slot of the file is whole.
-            OSError: it cannot be read.
+            OSError: it cannot be read or written.
         """
         self._path = path
         self._fd = -1
-        content = path.read_bytes() if path.exists() else b""
+        content = b""
+        if path.exists():
+            with path.open("r+b") as file:
+                content = file.read()
         found = [_read(content, slot) for slot in (0, 1)]
         if content.strip(b"\0") and found == [None, None]:  # zeros: made, and the machine stopped before it was written
             raise StorageError(
