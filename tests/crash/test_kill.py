@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,21 +47,31 @@ def test_killed_with_relaxed_durability(tmp_path: Path) -> None:
     assert Ordeal(tmp_path, DURABILITY="relaxed").run(5) > 1_000
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A database of each kind; None: SQLite in the server's folder."""
+    if request.param == "sqlite":
+        yield None
+    else:
+        with request.getfixturevalue("databases").fresh() as fresh:
+            yield fresh
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_killed_while_history_is_kept(tmp_path: Path) -> None:
+def test_killed_while_history_is_kept(tmp_path: Path, url: str | None) -> None:
     """The history of each job tells what the clients saw of it, and nothing that never happened."""
-    ordeal = Ordeal(tmp_path, AUDIT="1")
+    ordeal = Ordeal(tmp_path, url=url, AUDIT="1")
     assert ordeal.run(max(3, KILLS // 8)) > 1_000
     ordeal.check_histories()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", ["answers_leave_before_the_disk", "the_tail_is_skipped"])
-def test_a_planted_bug_is_noticed(tmp_path: Path, bug: str) -> None:
+def test_a_planted_bug_is_noticed(tmp_path: Path, url: str | None, bug: str) -> None:
     """A server that breaks its promise does not pass: the net catches fish."""
     with pytest.raises(AssertionError, match="violations, such as"):
-        Ordeal(tmp_path, command=command(bug)).run(5)
+        Ordeal(tmp_path, url=url, command=command(bug)).run(5)
 
 
 @pytest.mark.slow
@@ -80,11 +90,13 @@ class Ordeal:
         history: what the clients saw, once it is over.
     """
 
-    def __init__(self, folder: Path, *, command: Sequence[str] = COMMAND, **environment: str) -> None:
-        """Start the server with these variables."""
+    def __init__(
+        self, folder: Path, *, url: str | None = None, command: Sequence[str] = COMMAND, **environment: str
+    ) -> None:
+        """Start the server with these variables; ``url``: of its database, None: SQLite."""
         self.history = History()
         self._dice = random.Random(SEED)
-        self._server = ServerProcess(folder, unix=True, environment=environment, command=command)
+        self._server = ServerProcess(folder, url=url, unix=True, environment=environment, command=command)
         self._server.start()
         assert self._server.mode.startswith(environment.get("DURABILITY", "full"))
         self._server.environment |= {"PORT": str(self._server.port), "HTTP_PORT": str(self._server.http_port)}
@@ -136,7 +148,7 @@ class Ordeal:
     def check_histories(self) -> None:
         """Compare what the server tells of some thousands of jobs with what the clients saw."""
         known = sorted({push.id for push in self.history.pushes} | {each.id for each in self.history.deliveries} - {0})
-        fold(self._server.url)
+        fold(self._server.url, self._server.data)
         asked = self._dice.sample(known, min(len(known), ASKED)) + [known[-1] + more for more in range(1, 100)]
         with self._server as server:
             told = histories(server, asked)
@@ -144,9 +156,9 @@ class Ordeal:
         assert not found, f"FLASHQ_SEED={SEED}: {len(found)} histories that are wrong, such as {found[:5]}"
 
 
-def fold(url: str) -> None:
+def fold(url: str, folder: Path) -> None:
     """Bring the journal into the tables, where histories are found without reading all of it."""
-    storage = storage_for(url, durability="full", steady_ms=lambda: 0)
+    storage = storage_for(url, durability="full", steady_ms=lambda: 0, folder=folder)
     assert storage is not None
     storage.open()
     list(storage.load().jobs)
