@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from tests.crash.careless import CARELESS
+
 from flashq.cli.main import main
 from flashq.engine.records import Happened
 from flashq.server.runtime import Runtime
@@ -49,7 +51,7 @@ def some_history_is_lost() -> None:
     Journal.append = append_less  # type: ignore[method-assign, assignment]
 
 
-PLANTED: Final[dict[str, Callable[[], None]]] = {
+PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
     plant.__name__: plant for plant in (answers_leave_before_the_disk, the_tail_is_skipped, some_history_is_lost)
 }
 

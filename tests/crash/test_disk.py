@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 from tests.fakes.server_process import Answer, EndOfAnswers, LineClient, ServerProcess, line
+from tests.fakes.tools import needs
 
 EXIT_STORAGE: Final = 74
 EXIT_SECONDS: Final = 1
@@ -22,14 +23,6 @@ SLACK_SECONDS: Final = 0.5
 """For a machine that is busy with other things."""
 
 WINDOW: Final = 20
-
-
-def needs(condition: bool, what: str) -> None:
-    """Skip where something is missing, fail where it must be there."""
-    if not condition:
-        if os.environ.get("FLASHQ_REQUIRE_CHAOS") == "1":
-            pytest.fail(f"needs {what}")
-        pytest.skip(f"needs {what}")
 
 
 class Pusher(threading.Thread):
@@ -139,11 +132,12 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         check_nothing_is_lost(server, pushers)
 
 
-def strace(server: ServerProcess, call: str, error: str) -> subprocess.Popen[bytes]:
-    """From now on every such call of the server fails."""
+def strace(server: ServerProcess, call: str, error: str, path: Path | None = None) -> subprocess.Popen[bytes]:
+    """From now on every such call of the server fails; with ``path`` every one that concerns this file."""
     needs(shutil.which("strace") is not None, "strace")
+    what = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
     tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-p", str(server.pid), "-e", f"trace={call}", "-e", f"inject={call}:error={error}"],
+        ["strace", "-f", "-qq", "-p", str(server.pid), *what, *([] if path is None else ["-P", str(path)])],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )
