@@ -31,6 +31,8 @@ from flashq.engine.records import (
     CronSet,
     Dropped,
     Happened,
+    Imported,
+    ImportEnded,
     JobRow,
     Operated,
     Overfilled,
@@ -437,6 +439,61 @@ class StorageSuite:
                     storage.close()
                 else:
                     self.crash(storage)
+
+    def test_an_epoch_may_be_pushed_up(self) -> None:
+        """After a move the epochs go on where those of the storage before ended."""
+        with self.place() as make:
+            for above, epoch in ((40, 41), (7, 42), (42, 43), (0, 44)):
+                storage = make()
+                storage.open(above)
+                snapshot = storage.load()
+                list(snapshot.rows())
+                assert snapshot.epoch == epoch
+                storage.close()
+
+    @pytest.mark.parametrize("fold", [False, True])
+    def test_an_import(self, fold: bool) -> None:
+        """Its jobs count nothing until it ends; until then it says how far it is. Then life goes on."""
+        row = JobRow(3, "q", WAITING, 0, 5, 5, 0, 0, 3, 0, 0, 0, b"1", tags=["t"], collect=True, inputs=[(1, b"2")])
+        done = structs.replace(row, id=5, state=COMPLETED, done=7, done_at=6, result=b"3", collect=False, inputs=None)
+        counted = QueueRow("q", True, 4, 0, pushed=9, completed=7, cancelled=1)
+        groups = [
+            [Imported("x 1", [])],
+            [Imported("x 4", [row, done]), CronSet(CronRow("c", "q", b"1", "@daily", 0, "UTC", 5, 0))],
+            [ImportEnded(11, 7, [counted, QueueRow("r")], [2, 1])],
+            [
+                Pushed("q", 11, 8, 0, 3, 0, 0, 0, [b"4"]),
+                Dropped("q", [3], "expired"),
+                Completed("q", [11], 8, 9, 9, "t", [], 8, 8),
+            ],
+        ]
+        said = ["x 1", "x 4", "", ""]
+        with self.place() as make:
+            for number, (records, importing) in enumerate(zip(groups, said, strict=True), 1):
+                storage = make()
+                storage.open()
+                list(storage.load().rows())
+                storage.commit(number, encode(records))
+                while fold and storage.tidy(idle=True):
+                    pass
+                self.crash(storage)
+                storage = make()
+                storage.open()
+                snapshot = storage.load()
+                found = seen(snapshot)
+                assert snapshot.importing == importing
+                if number == 2:
+                    assert [job["id"] for job in found["jobs"]] == [3, 5]
+                    assert (found["queues"], found["completions"]) == ([], 0)
+                if number == 3:
+                    assert found["jobs"] == seen(Snapshot(11, 0, 7, [row, done], [], [], []))["jobs"]
+                    assert (found["next_id"], found["completions"], found["dropped"]) == (11, 7, [2, 1])
+                    assert found["queues"] == [structs.asdict(counted), structs.asdict(QueueRow("r"))]
+                storage.close()
+            assert [job["id"] for job in found["jobs"]] == [11]
+            assert found["dropped"] == [2, 1, 3]
+            (queue, _) = found["queues"]
+            assert (queue["pushed"], queue["completed"], queue["expired"], queue["paused"]) == (10, 8, 1, True)
 
     def test_a_repeated_commit_changes_nothing(self) -> None:
         """A group that is remembered is not applied again, whatever the blob says now."""

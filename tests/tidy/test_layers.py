@@ -76,6 +76,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
     "flashq.cli.doctor": ("flashq.cli", "flashq.server", "flashq.storage", "flashq.config", *WORDS),
+    "flashq.cli.dump": ("flashq.cli", "flashq.server.clock", "flashq.storage", "flashq.config", "flashq", *WORDS),
     "flashq.cli.token": ("flashq.cli", "flashq.security", "flashq.server.clock", "flashq.config", *WORDS),
     "flashq.cli.worker": ("flashq.cli", "flashq.logs", "flashq.worker", "flashq", *WORDS),
     "flashq.cli.dev": ("flashq.cli", "flashq.worker", *WORDS),

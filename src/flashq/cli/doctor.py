@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import click
 
+from flashq.cli import exits
 from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes
 from flashq.cli.show import Show
 from flashq.config import ConfigError, from_environment
+from flashq.errors import StorageError
 from flashq.server.clock import now
 from flashq.server.doctor import Finding, examine
 from flashq.storage.open import reading_for
@@ -30,12 +32,20 @@ Exit codes:
 class InUse(click.ClickException):
     """A server has the storage that was to be looked at."""
 
-    exit_code = 3
+    exit_code = exits.REFUSED
+    word = "in_use"
+
+
+class Broken(click.ClickException):
+    """The storage cannot be read, or cannot be used for what was asked."""
+
+    exit_code = exits.FAILED
+    word = "storage_error"
 
 
 @click.command(cls=Local, epilog=_EPILOG)
 @click.option("--data-dir", help="Folder of the database; flashq-data unless asked otherwise.")
-@click.option("--database-url", help="sqlite:///PATH; unless asked otherwise, flashq.db in that folder.")
+@click.option("--database-url", help="sqlite:///PATH or postgres://...; else flashq.db in that folder.")
 @click.pass_obj
 def doctor(wishes: Wishes, /, **given: Any) -> int:  # noqa: ANN401  # one word of the environment each
     r"""Check a data folder or database while no server uses it. Nothing in it is changed.
@@ -71,7 +81,7 @@ def opened(given: dict[str, Any]) -> Iterator[Reading]:
 
     Raises:
         Misconfigured: they name nothing that can be looked at.
-        InUse, Nothing: while it is looked at: a server has it; there is none.
+        InUse, Nothing, Broken: while it is looked at: a server has it; there is none; it is damaged.
     """
     try:
         reading = reading_for(from_environment(**given).storage_url)
@@ -83,5 +93,7 @@ def opened(given: dict[str, Any]) -> Iterator[Reading]:
         raise InUse(str(error)) from None
     except StorageMissing as error:
         raise Nothing(str(error)) from None
+    except StorageError as error:
+        raise Broken(str(error)) from None
     finally:
         reading.close()

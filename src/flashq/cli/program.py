@@ -30,12 +30,14 @@ from flashq.cli.webhook import webhook
 from flashq.errors import FlashQError
 
 _LATE: Final = {
-    "serve": "serve",
-    "worker": "worker",
-    "dev": "dev",
-    "doctor": "doctor",
+    "serve": "serve.serve",
+    "worker": "worker.worker",
+    "dev": "dev.dev",
+    "doctor": "doctor.doctor",
+    "export": "dump.export",
+    "import": "dump.import_",
 }
-"""The verbs that are loaded when they are asked for, and the module of `flashq.cli` that each stands in."""
+"""The verbs that are loaded when they are asked for: where in `flashq.cli` each stands."""
 
 _EPILOG: Final = "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {text}" for code, text in exits.LEGEND.items())
 
@@ -91,7 +93,6 @@ def _tell(wishes: Wishes, error: Exception) -> int:
 _WORDS: Final = {
     exits.FAILED: "configuration",
     exits.USAGE: "usage",
-    exits.REFUSED: "in_use",
     exits.NOTHING: "nothing",
     exits.INTERRUPTED: "interrupted",
 }
@@ -102,7 +103,8 @@ def _explain(error: Exception) -> tuple[str, str, int]:
     """An error as a sentence, a word for programs, and an exit code."""
     match error:
         case click.ClickException():
-            return f"{error.format_message().rstrip('.')}{_hint(error)}", _WORDS[error.exit_code], error.exit_code
+            word = getattr(error, "word", None) or _WORDS[error.exit_code]
+            return f"{error.format_message().rstrip('.')}{_hint(error)}", word, error.exit_code
         case click.Abort():  # at a question
             return "interrupted", _WORDS[exits.INTERRUPTED], exits.INTERRUPTED
         case FlashQError():
@@ -137,7 +139,8 @@ def program() -> None:
 
 def _late(name: str) -> click.Command:
     try:
-        command: click.Command = getattr(import_module(f"flashq.cli.{_LATE[name]}"), name)
+        module, _, attribute = _LATE[name].partition(".")
+        command: click.Command = getattr(import_module(f"flashq.cli.{module}"), attribute)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("flashq"):
             raise

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.util import find_spec
+from time import monotonic
 from typing import Any, Final
 
 import click
@@ -27,6 +28,9 @@ Column = tuple[str, Callable[[Any], object]]
 """A heading, and what stands below it for one thing of the list."""
 
 NO_VALUE: Final = "-"
+PROGRESS_SECONDS: Final = 10
+"""Between two lines about the progress of long work in a log."""
+
 CELL_CHARS: Final = 80
 """The widest cell of a plain table: a payload of a megabyte must not push the other columns out of sight."""
 
@@ -144,7 +148,7 @@ class Show:
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A bar on the error stream while long work goes on, if somebody looks at it.
+        """A bar on the error stream while long work goes on; a line now and then where there is no terminal.
 
         Args:
             label: what is being done.
@@ -154,7 +158,7 @@ class Show:
             A function to call with how much more has been done.
         """
         if not sys.stderr.isatty():
-            yield _ignore
+            yield _Lines(visible(label), total).advance
         elif HAS_RICH:
             with _rich_progress() as bar:
                 task = bar.add_task(visible(label), total=total)
@@ -185,6 +189,24 @@ class Show:
             line = f"\r{line}"  # over the ^C that a terminal may have written there
         with suppress(OSError):  # nobody is left to be told
             print(_encodable(line, sys.stderr), file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """Progress for a log: a line for each `PROGRESS_SECONDS` that the work has taken."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self._label = label
+        self._of = "" if total is None else f" of {total}"
+        self._done = 0
+        self._next = monotonic() + PROGRESS_SECONDS
+
+    def advance(self, more: int) -> None:
+        """So much more has been done."""
+        self._done += more
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            print(f"{self._label}: {self._done}{self._of}", file=sys.stderr, flush=True)
 
 
 def give_up_output() -> None:

@@ -296,6 +296,35 @@ class CallsOver(Struct, array_like=True, tag=15, gc=False):
     numbers: list[int]
 
 
+class Imported(Struct, array_like=True, tag=16, gc=False):
+    """A piece of an import, which has not come to its end: jobs as another storage had them, in the order of their ids.
+
+    They count nothing: what they have counted comes with `ImportEnded`.
+
+    Attributes:
+        place: how far the import is, in words of its own; not empty.
+        rows: the jobs.
+    """
+
+    place: str
+    rows: list[JobRow]
+
+
+class ImportEnded(Struct, array_like=True, tag=17, gc=False):
+    """An import is complete.
+
+    Attributes:
+        next_id, completions: as in `Snapshot`.
+        queues: all queues, with the counters that all that was imported adds up to.
+        dropped: ids that ended without completing, oldest first.
+    """
+
+    next_id: int
+    completions: int
+    queues: list[QueueRow]
+    dropped: Ids
+
+
 class Happened(Struct, array_like=True, tag=20, gc=False):
     """Something that happened to jobs of one queue, for their history; changes no row of theirs.
 
@@ -356,6 +385,8 @@ Record = (
     | WebhookDeleted
     | CallsOwed
     | CallsOver
+    | Imported
+    | ImportEnded
     | Happened
     | Operated
 )
@@ -376,6 +407,7 @@ class Snapshot(Struct, gc=False):
         dropped: the newest ids that ended without completing, oldest first.
         webhooks: who is told of events, in the order of their registration.
         calls: what is owed to them, oldest first.
+        importing: how far an import is that was broken off: these are not all rows then. Empty: there is none.
     """
 
     next_id: int
@@ -387,6 +419,7 @@ class Snapshot(Struct, gc=False):
     dropped: Ids
     webhooks: list[WebhookRow] = field(default_factory=list)
     calls: list[CallRow] = field(default_factory=list)
+    importing: str = ""
 
     def rows(self) -> Iterator[JobRow]:
         """The jobs, each as a row of its own."""

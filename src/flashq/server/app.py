@@ -299,8 +299,6 @@ class Server:
 
     def _let_go(self) -> None:
         try:
-            if self._storage is not None:
-                self._storage.give_up()  # what is submitted may be written, but not waited for: upkeep waits too
             ended = self._writer is None or self._writer.stop(LET_GO_SECONDS)
             if not ended:
                 log.error("the storage does not let go; ending without it")
@@ -343,7 +341,12 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     nonce = Nonces()
     if storage is None:
         return Engine(settings, nonce=nonce, now=now, epoch=secrets.randbits(40) + 1)
-    engine = restore(storage.load(), settings, nonce=nonce, now=now)
+    snapshot = storage.load()
+    if snapshot.importing:
+        raise StorageError(
+            f"An import into {_kind(config)} was broken off, so not all is there: run it again with the same file"
+        )
+    engine = restore(snapshot, settings, nonce=nonce, now=now)
     wrong = check(engine)
     if wrong:
         raise StorageError(

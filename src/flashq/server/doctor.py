@@ -73,6 +73,11 @@ def examine(reading: Reading, now: Instant) -> Iterator[Finding]:
 
 
 def _meaning(snapshot: Snapshot, now: Instant) -> Iterator[Finding]:
+    if snapshot.importing:
+        yield Finding(
+            "import", False, "an import was broken off, so not all is there: run it again with the same export"
+        )
+        return
     strangers = {call.webhook for call in snapshot.calls} - {webhook.id for webhook in snapshot.webhooks}
     if strangers:
         yield Finding("webhooks", False, f"calls are owed to {len(strangers)} webhooks that are not there")

@@ -23,8 +23,12 @@ class Storage(Protocol):
     has ended.
     """
 
-    def open(self) -> int:
+    def open(self, above: int = 0) -> int:
         """Take ownership, migrate and verify; start a new epoch, durably.
+
+        Args:
+            above: the number of the new epoch is above this one as well. An import needs it, so that tokens of the
+                storage that it comes from are never given out again.
 
         Returns:
             The number of the newest group that is remembered.

@@ -40,6 +40,8 @@ from flashq.engine.records import (
     Dropped,
     Happened,
     Ids,
+    Imported,
+    ImportEnded,
     JobRow,
     Operated,
     Overfilled,
@@ -92,6 +94,7 @@ class Fold:
         webhooks: by id, the webhook as it now is, None = deleted.
         calls: by number, those that were made in the window and are still owed.
         calls_over: numbers of those that are owed no more, wherever they were made.
+        importing: how far an import is, or empty when it has ended; None = nothing was imported.
         audit: the records of the trail in their order. They change no row and are kept as they are.
     """
 
@@ -110,6 +113,7 @@ class Fold:
         self.webhooks: dict[str, WebhookRow | None] = {}
         self.calls: dict[int, CallRow] = {}
         self.calls_over: list[int] = []
+        self.importing: str | None = None
         self.audit: list[Happened | Operated] = []
         self._births: list[tuple[int, Pushed | JobRow]] = []
         self._changes: dict[int, Changed] = {}
@@ -136,6 +140,8 @@ class Fold:
             WebhookDeleted: self._delete_webhook,
             CallsOwed: self._owe,
             CallsOver: self._end_calls,
+            Imported: self._import,
+            ImportEnded: self._end_import,
             Happened: self.audit.append,
             Operated: self.audit.append,
         }
@@ -212,7 +218,8 @@ class Fold:
             if isinstance(birth, Pushed):
                 yield from self._left_of(birth)
             elif id not in self._touched:
-                yield birth
+                if (row := self._row_over(birth)) is not None:
+                    yield row
             elif id not in self._gone:
                 yield self._last_state(birth)
 
@@ -245,6 +252,7 @@ class Fold:
             dropped=(base.dropped + self.dropped)[-KEEP_DROPPED:],
             webhooks=[row for _, row in sorted(webhooks.items()) if row is not None],
             calls=list((calls | self.calls).values()),
+            importing=base.importing if self.importing is None else self.importing,
         )
 
     def _of_older(self, happened: dict[int, _Happened]) -> list[_Happened]:
@@ -417,6 +425,21 @@ class Fold:
         self.calls_over += record.numbers
         for number in record.numbers:
             self.calls.pop(number, None)
+
+    def _import(self, record: Imported) -> None:
+        self._births += [(row.id, row) for row in record.rows]
+        if record.rows:
+            self.next_id = max(self.next_id, record.rows[-1].id + 1)
+        self.importing = record.place
+
+    def _end_import(self, record: ImportEnded) -> None:
+        self.next_id = max(self.next_id, record.next_id)
+        self.completions = max(self.completions, record.completions)
+        self.dropped += record.dropped
+        for row in record.queues:
+            self.configured.add(row.name)
+            self.queues[row.name] = self._queue_over(self.queues.get(row.name), structs.replace(row))
+        self.importing = ""
 
 
 def _stretch(run: Pushed, start: int, end: int) -> Iterator[Pushed | JobRow]:

@@ -40,9 +40,9 @@ class MemoryStorage:
         """
         return MemoryStorage(list(islice(self.groups, keep)), self.epoch)
 
-    def open(self) -> int:
+    def open(self, above: int = 0) -> int:
         """Start a new epoch."""
-        self.epoch += 1
+        self.epoch = max(self.epoch, above) + 1
         return len(self.groups)
 
     def load(self) -> Snapshot:

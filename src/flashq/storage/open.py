@@ -7,6 +7,7 @@ from typing import Final
 from flashq.errors import StorageError
 from flashq.storage.base import Storage
 from flashq.storage.postgres import PostgresStorage
+from flashq.storage.postgres_reading import PostgresReading
 from flashq.storage.postgres_session import place_of
 from flashq.storage.reading import Reading, SqliteReading
 from flashq.storage.sqlite import Durability, SqliteStorage
@@ -87,7 +88,7 @@ def reading_for(url: str) -> Reading:
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         return SqliteReading(Path(url.removeprefix(_SQLITE)))
     if url.startswith(_POSTGRES):
-        raise ValueError("only a SQLite database can be looked at without a server, not one of PostgreSQL")
+        return PostgresReading(url)
     raise _unknown(url)
 
 

@@ -103,11 +103,11 @@ class PostgresStorage:
         self._held = ExitStack()
         self._db = Session(url, self._settings)
 
-    def open(self) -> int:
+    def open(self, above: int = 0) -> int:
         """Take ownership, migrate and verify. See `flashq.storage.base.Storage`."""
         try:
             with self._plainly():
-                return self._open()
+                return self._open(above)
         except BaseException:
             self._let_go()
             raise
@@ -175,12 +175,10 @@ class PostgresStorage:
         self._held.close()
         self._db.close()
 
-    def _open(self) -> int:
+    def _open(self, above: int) -> int:
         db, held = self._db, self._held
         self._reach()
         require_safe(db, relaxed=self._relaxed)
-        if self._relaxed:  # the schema and the epoch are for good: a token must never be given out twice
-            db.execute("SET synchronous_commit = on")
         migrate(db)
         found = standing(db)
         files = self._files(found.identity)
@@ -192,9 +190,8 @@ class PostgresStorage:
             lease.owner_name(self._address),
             lease.instance_of(files.with_suffix(".instance")),
             self._given_up.wait,
+            above,
         )
-        if self._relaxed:
-            db.execute("SET synchronous_commit = off")
         self._known = standing(db)  # the owner before may have gone on until now
         self._keeper = lease.Keeper(Session(self._url, self._settings), epoch, self._steady_ms, self._lost)
         held.callback(self._keeper.stop)
@@ -271,8 +268,6 @@ class PostgresStorage:
         if found.epoch > known.epoch:
             raise lease.fenced(place)
         if found.newest < self._windows.newest or found.epoch < known.epoch:
-            if not self._relaxed:  # with which this may be no more than a crash of the database
-                self._high_water.write(Mark(self._windows.newest, known.epoch))  # for the next start to refuse as well
             raise StorageError(
                 f"{place}: storage went back in time: it holds {found.newest} groups of {found.epoch} starts, but "
                 f"{self._windows.newest} groups of {known.epoch} starts had been confirmed. It was restored from an "

@@ -37,7 +37,7 @@ _LOOK_S: Final = 0.25
 _TRY_AGAIN_S: Final = (0.2, 0.5)
 
 _TAKE: Final = (
-    "UPDATE lease SET epoch = epoch + 1, owner = $1, instance = $2, "
+    "UPDATE lease SET epoch = GREATEST(epoch, $4) + 1, owner = $1, instance = $2, "
     "expires = clock_timestamp() + $3 * interval '1 ms' "
     "WHERE shard = 0 AND (expires < clock_timestamp() OR instance = $2) RETURNING epoch"
 )
@@ -48,7 +48,7 @@ _RENEW: Final = (
 _RELEASE: Final = "UPDATE lease SET expires = '-infinity' WHERE shard = 0 AND epoch = $1"
 
 
-def take(session: Session, owner: str, instance: str, wait: Callable[[float], object]) -> int:
+def take(session: Session, owner: str, instance: str, wait: Callable[[float], object], above: int = 0) -> int:
     """Become the owner; waits as long as the one before may still be alive.
 
     Args:
@@ -56,6 +56,7 @@ def take(session: Session, owner: str, instance: str, wait: Callable[[float], ob
         owner: who we are, for people.
         instance: the word of the data folder, which we have locked.
         wait: sleeps for so many seconds.
+        above: the epoch is above this one.
 
     Returns:
         The epoch of this start; durable.
@@ -66,7 +67,7 @@ def take(session: Session, owner: str, instance: str, wait: Callable[[float], ob
     """
     seen = None
     while True:
-        taken = session.fetch(_TAKE, owner, instance, TTL_MS)
+        taken = session.fetch(_TAKE, owner, instance, TTL_MS, above)
         if taken:
             return int(taken[0][0])
         rows = session.fetch(_LOOK)

@@ -119,6 +119,20 @@ def standing(session: Session) -> Standing:
     return Standing(*found)
 
 
+def schema_number(session: Session) -> int:
+    """The newest step applied, 0 where there is nothing of ours. Changes nothing.
+
+    Raises:
+        StorageError: it may not be looked at.
+        Away: the database does not answer.
+    """
+    ((known,),) = session.fetch("SELECT to_regclass('flashq.schema_version') IS NOT NULL")
+    if not known:
+        return 0
+    ((version,),) = session.fetch("SELECT version FROM flashq.schema_version")
+    return int(version)
+
+
 def _version(session: Session) -> int:
     """The newest step applied, 0 for a schema that is made now."""
     ((there,),) = session.fetch("SELECT to_regnamespace('flashq') IS NOT NULL")
@@ -127,5 +141,4 @@ def _version(session: Session) -> int:
     ((known,),) = session.fetch("SELECT to_regclass('flashq.schema_version') IS NOT NULL")
     if not known:
         session.execute("CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (0)")
-    ((version,),) = session.fetch("SELECT version FROM schema_version")
-    return int(version)
+    return schema_number(session)

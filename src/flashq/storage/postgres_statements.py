@@ -155,6 +155,8 @@ SELECT_HISTORY: Final = (
 _FROM_OPERATIONS: Final = f"SELECT {', '.join(OPERATION)} FROM operations WHERE "
 SELECT_STARTS: Final = f"{_FROM_OPERATIONS} action = 'START' AND number > $1 AND number <= $2 ORDER BY number"
 SELECT_OPERATIONS: Final = f"{_FROM_OPERATIONS} number < $1 AND at >= $2 ORDER BY number DESC LIMIT $3"
+TRAIL_PAGE: Final = f"SELECT {', '.join(AUDIT)} FROM audit WHERE number > $1 AND number <= $2 ORDER BY number LIMIT $3"
+ACTIONS_PAGE: Final = f"{_FROM_OPERATIONS} number > $1 AND number <= $2 ORDER BY number LIMIT $3"
 EXCESS_OPERATION: Final = "SELECT number FROM operations ORDER BY number DESC LIMIT 1 OFFSET $1"
 
 

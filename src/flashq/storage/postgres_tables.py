@@ -27,7 +27,7 @@ from flashq.engine.records import (
     Pushed,
     Snapshot,
 )
-from flashq.engine.trail import Numbered, Operations, Question, numbered
+from flashq.engine.trail import Audited, Numbered, Operations, Question, numbered
 from flashq.errors import StorageError
 from flashq.model import WAITING
 from flashq.protocol.limits import MAX_HISTORY, MAX_ID
@@ -140,6 +140,7 @@ class Tables:
             dropped=[id for (id,) in rows(sql.SELECT_DROPPED, meta.dropped)],
             webhooks=list(map(webhook_row, rows(sql.SELECT_WEBHOOKS))),
             calls=[CallRow(*row) for row in rows(sql.SELECT_CALLS)],
+            importing=meta.importing,
         )
 
     def apply(self, fold: Fold, last: int) -> Iterator[None]:
@@ -176,6 +177,12 @@ class Tables:
             return ()
         starts = self._rows(sql.SELECT_STARTS, found[-1][0], audited)
         return merge(map(happened_back, reversed(found)), map(operated_back, starts), key=itemgetter(0))
+
+    def whole_trail(self) -> Iterator[Audited]:
+        """Everything of the trail that the tables hold, in its order; page by page."""
+        happened = map(happened_back, self._pages(sql.TRAIL_PAGE))
+        operated = map(operated_back, self._pages(sql.ACTIONS_PAGE))
+        return (record for _, record in merge(happened, operated, key=itemgetter(0)))
 
     def trim(self, since: int, max_rows: int) -> Iterator[None]:
         """Let go of the oldest of the trail.
@@ -320,6 +327,7 @@ class Tables:
             forget_results=max(self.meta.forget_results, fold.forget_results),
             dropped=self.meta.dropped + len(fold.dropped),
             audited=numbered(fold.audit, self.meta.audited)[1],
+            importing=self.meta.importing if fold.importing is None else fold.importing,
         )
         self._db.execute("SET LOCAL synchronous_commit = on")
         configured = [fold.queues[name] for name in fold.configured]
@@ -355,6 +363,13 @@ class Tables:
         return [
             [_unsafe(value) if type(value) is str else value for value in row] for row in self._db.fetch(text, *values)
         ]
+
+    def _pages(self, text: str) -> Iterator[Row]:
+        """The rows of a statement that takes the number after which it begins, the last number, and how many."""
+        after = 0
+        while page := self._rows(text, after, self.meta.audited, PAGE_ROWS):
+            yield from page
+            after = page[-1][0]
 
     def _job_rows(self) -> Iterator[tuple[Any, ...]]:
         """The rows of all jobs, in the order of their ids."""

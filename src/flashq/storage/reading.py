@@ -8,16 +8,21 @@ A database with an older schema is copied to a folder for temporary files and br
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 import apsw
 
-from flashq.engine.records import JobRow, Pushed, Snapshot
+from flashq.engine.records import Snapshot
+from flashq.engine.trail import Audited
 from flashq.errors import StorageError
 from flashq.storage import checksums, database
+from flashq.storage import statements as sql
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
+from flashq.storage.rows import happened_back, operated_back
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
 from flashq.storage.tables import Tables
 from flashq.storage.traceless import brought_up, looked_at
@@ -54,6 +59,14 @@ class Reading(Protocol):
 
         Raises:
             StorageError: it cannot be read; while the jobs are read too.
+        """
+        ...
+
+    def trail(self) -> Iterator[Audited]:
+        """Everything that is remembered of the past, in its order; after the jobs of the snapshot have been read.
+
+        Raises:
+            StorageError: it cannot be read.
         """
         ...
 
@@ -96,6 +109,10 @@ class SqliteReading:
         snapshot = self._plainly(lambda: self._tail.over(self._tables.snapshot()))()
         snapshot.jobs = self._reading(snapshot.jobs)
         return snapshot
+
+    def trail(self) -> Iterator[Audited]:
+        """See `Reading`."""
+        return self._reading(self._trail())
 
     def close(self) -> None:
         """See `Reading`."""
@@ -178,9 +195,17 @@ class SqliteReading:
 
         return checked
 
-    def _reading(self, jobs: Iterable[JobRow | Pushed]) -> Iterator[JobRow | Pushed]:
+    def _trail(self) -> Iterator[Audited]:
+        select, audited = self._connection.execute, (self._tables.meta.audited,)
+        happened = map(happened_back, select(sql.SELECT_TRAIL, audited))
+        operated = map(operated_back, select(sql.SELECT_ACTIONS, audited))
+        for _, record in merge(happened, operated, key=itemgetter(0)):
+            yield record
+        yield from self._tail.audit
+
+    def _reading(self, things: Iterable[_Found]) -> Iterator[_Found]:
         try:
-            yield from jobs
+            yield from things
         except database.TROUBLE as error:
             raise database.in_plain_words(error, self._path) from error
 

@@ -19,7 +19,18 @@ from zlib import crc32
 
 import msgspec
 
-from flashq.engine.records import CallsOver, CallsOwed, Collected, Completed, Dropped, Happened, Pushed, Record
+from flashq.engine.records import (
+    CallsOver,
+    CallsOwed,
+    Collected,
+    Completed,
+    Dropped,
+    Happened,
+    Imported,
+    ImportEnded,
+    Pushed,
+    Record,
+)
 from flashq.errors import StorageError
 
 VERSION: Final = 1
@@ -92,6 +103,10 @@ def weight(record: Record) -> int:
         return len(record.numbers)
     if isinstance(record, Happened):
         return len(record.runs) // 2  # so many rows
+    if isinstance(record, Imported):
+        return len(record.rows)
+    if isinstance(record, ImportEnded):
+        return len(record.dropped) + len(record.queues)
     return 1
 
 

@@ -27,6 +27,7 @@ class Meta(Struct):
     forget_results: int
     dropped: int
     audited: int
+    importing: str = ""
 
 
 JOB: Final = tuple(name for name in JobRow.__struct_fields__ if name != "inputs")

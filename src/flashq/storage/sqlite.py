@@ -69,11 +69,11 @@ class SqliteStorage:
         self._writable = False
         self._held = ExitStack()
 
-    def open(self) -> int:
+    def open(self, above: int = 0) -> int:
         """Take ownership, verify, migrate, count this start. See `flashq.storage.base.Storage`."""
         with self._plainly():
             try:
-                return self._open()
+                return self._open(above)
             except BaseException:
                 self._held.close()
                 raise
@@ -124,7 +124,7 @@ class SqliteStorage:
             self._writable = False
             self._held.close()
 
-    def _open(self) -> int:
+    def _open(self, above: int) -> int:
         path, held = self._path, self._held
         database.require_sound_sqlite()
         make_folder(path.parent)
@@ -142,7 +142,7 @@ class SqliteStorage:
         windows = Windows(str(path), tables, self._retention)
         high_water.check(Mark(windows.newest, tables.meta.epoch), path)
         self._tail = windows.fold_tail()
-        tables.start_epoch()  # the first change: whatever is wrong has been found by now
+        tables.start_epoch(above)  # the first change: whatever is wrong has been found by now
         high_water.write(Mark(windows.newest, tables.meta.epoch))
         sync_folder(path.parent)
         self._upkeep = Upkeep(

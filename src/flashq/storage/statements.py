@@ -114,6 +114,8 @@ SELECT_HISTORY: Final = (
 _FROM_OPERATIONS: Final = f"SELECT {', '.join(OPERATION)} FROM operations WHERE "
 SELECT_STARTS: Final = f"{_FROM_OPERATIONS} action = 'START' AND number > ? AND number <= ? ORDER BY number"
 SELECT_OPERATIONS: Final = f"{_FROM_OPERATIONS} number < ? AND at >= ? ORDER BY number DESC LIMIT ?"
+SELECT_TRAIL: Final = f"{_FROM_AUDIT.removesuffix('?2 AND ')}? ORDER BY number"
+SELECT_ACTIONS: Final = f"{_FROM_OPERATIONS} number <= ? ORDER BY number"
 EXCESS_OPERATION: Final = "SELECT number FROM operations ORDER BY number DESC LIMIT 1 OFFSET ?"
 
 

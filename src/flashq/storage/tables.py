@@ -116,15 +116,15 @@ class Tables:
             raise StorageError(f"{self._db.filename}: group {number} is missing from the journal")
         return blob
 
-    def start_epoch(self) -> None:
-        """Count this start, and clear away what a window that was never finished left of jobs born in it."""
+    def start_epoch(self, above: int = 0) -> None:
+        """Count this start, with a number above ``above``, and clear away what an unfinished window left."""
         with self._transaction():
             self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
             self._db.execute("DELETE FROM inputs WHERE child >= ?", (self.meta.next_id,))
             self._db.execute("DELETE FROM audit WHERE number > ?", (self.meta.audited,))
             self._db.execute("DELETE FROM operations WHERE number > ?", (self.meta.audited,))
-            self._db.execute("UPDATE meta SET epoch = epoch + 1")
-        self.meta.epoch += 1
+            self._db.execute("UPDATE meta SET epoch = max(epoch, ?) + 1", (above,))
+        self.meta.epoch = max(self.meta.epoch, above) + 1
 
     def snapshot(self) -> Snapshot:
         """What the tables hold, without the journal. The jobs are read from the database one by one."""
@@ -140,6 +140,7 @@ class Tables:
             dropped=[id for (id,) in select(sql.SELECT_DROPPED, (meta.dropped,))],
             webhooks=[webhook_row(row) for row in select(sql.SELECT_WEBHOOKS)],
             calls=[CallRow(*row) for row in select(sql.SELECT_CALLS)],
+            importing=meta.importing,
         )
 
     def apply(self, fold: Fold, last: int) -> Iterator[None]:
@@ -321,6 +322,7 @@ class Tables:
             forget_results=max(self.meta.forget_results, fold.forget_results),
             dropped=self.meta.dropped + len(fold.dropped),
             audited=numbered(fold.audit, self.meta.audited)[1],
+            importing=self.meta.importing if fold.importing is None else fold.importing,
         )
         configured = [fold.queues[name] for name in fold.configured]
         settings = [(row.name, row.paused, row.rate_limit, row.concurrency_limit) for row in configured]

@@ -53,7 +53,7 @@ def test_options_are_everywhere(path: tuple[str, ...]) -> None:
     shown = run(*path, "--help").stdout
     assert "--json" in shown
     assert ("--url" in shown and "--token" in shown) is (
-        path[:1] not in {("serve",), ("dev",), ("doctor",), ("token",)}
+        path[:1] not in {("serve",), ("dev",), ("doctor",), ("export",), ("import",), ("token",)}
     )
 
 

@@ -222,6 +222,16 @@ def test_no_progress_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_lines_of_progress_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes long says so now and then, on the error stream; short work says nothing."""
+    times = iter([0.0, 4.0, 10.0, 12.0, 20.5])
+    monkeypatch.setattr(show, "monotonic", lambda: next(times))
+    with Show(as_json=True).progress("work\x07", 10) as advance:
+        for _ in range(4):
+            advance(2)
+    assert capsys.readouterr() == ("", "work\\x07: 4 of 10\nwork\\x07: 8 of 10\n")
+
+
 def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script is not asked, which counts as a no."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))

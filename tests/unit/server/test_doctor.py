@@ -219,3 +219,12 @@ def test_a_row_that_makes_no_sense_never_breaks_the_doctor(member: str, place: i
     rows[place % len(rows)] = structs.replace(row, **{member: odd})
     snapshot.jobs = rows
     assert all(finding.check in ("webhooks", "jobs", "state") for finding in findings(snapshot))
+
+
+def test_half_an_import_is_damage() -> None:
+    """What is not all is told as that, rather than as counters that do not add up."""
+    snapshot = life()
+    snapshot.importing = "x 5"
+    assert wrong(snapshot) == [
+        "import: an import was broken off, so not all is there: run it again with the same export"
+    ]

@@ -1,6 +1,7 @@
 """A window adds up: what ends in it vanishes, what lives on is one row, what is older is a change by value."""
 
 import pytest
+from msgspec import structs
 
 from flashq.engine.records import (
     Actor,
@@ -15,6 +16,8 @@ from flashq.engine.records import (
     CronSet,
     Dropped,
     Happened,
+    Imported,
+    ImportEnded,
     JobRow,
     Operated,
     Progressed,
@@ -283,3 +286,33 @@ def test_the_trail_is_kept_as_it_is() -> None:
     fold.settle()
     assert fold.audit == [pushed, start, pushed]
     assert (fold.queues, fold.next_id, list(fold.born())) == ({}, 1, [])
+
+
+def test_an_import_counts_by_what_it_says_at_its_end() -> None:
+    """Its jobs are rows and nothing else; the counters, and what was dropped, come with the end, settings included."""
+    fold = Fold()
+    fold.feed([Imported("x 1", [row(3), row(7)])])
+    assert (fold.importing, fold.next_id, fold.queues) == ("x 1", 8, {})
+    fold.feed([ImportEnded(20, 9, [QueueRow("mail", True, 5, 2, pushed=8, completed=6)], [4, 5])])
+    fold.feed([batch(20, 1)])
+    fold.settle()
+    assert (fold.importing, fold.next_id, fold.completions, fold.dropped) == ("", 21, 9, [4, 5])
+    assert fold.queues == {"mail": QueueRow("mail", True, 5, 2, pushed=9, completed=6)}
+    assert [job.id for job in rows(fold)] == [3, 7, 20]
+
+
+def test_what_was_imported_is_forgotten_in_its_turn() -> None:
+    """A completed job that came by an import, and what it returned, as those that completed here."""
+    done = [structs.replace(row(id, COMPLETED), done=id, result=b"1") for id in (1, 2, 3)]
+    fold = Fold()
+    fold.feed([Imported("x 1", done), batch(4, 1), completed([4], done=4, forget=2, forget_results=3)])
+    fold.settle()
+    assert [(job.id, job.result) for job in rows(fold) if job.id < 4] == [(2, None), (3, b"1")]
+
+
+def test_a_broken_off_import_is_remembered() -> None:
+    """A window without a word of it leaves what was said before."""
+    base = Snapshot(1, 1, 0, [], [], [], [], importing="x 5")
+    fold = Fold()
+    fold.settle()
+    assert fold.over(base).importing == "x 5"
