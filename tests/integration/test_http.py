@@ -400,7 +400,8 @@ def test_a_body_that_is_too_long_is_not_read(server: ServerProcess) -> None:
 
 def test_a_compressed_body(web: HttpClient) -> None:
     """Is refused: nobody inflates what strangers send."""
-    assert web.refused("POST", "/queues/q/jobs", b"x", Content_Encoding="gzip")[:2] == (400, "bad_request")
+    assert web.refused("POST", "/queues/q/jobs", b"x", Content_Encoding="gzip")[:2] == (415, "bad_request")
+    assert web.refused("POST", "/commands", b"x", Content_Encoding="br")[:2] == (415, "bad_request")
 
 
 @pytest.fixture(scope="module")

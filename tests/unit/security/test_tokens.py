@@ -1,5 +1,14 @@
 """Unit tests of `flashq.security.tokens`."""
 
+import random
+import secrets
+from collections.abc import Callable
+from itertools import chain
+from math import sqrt
+from statistics import fmean, variance
+from time import perf_counter_ns
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +51,54 @@ def test_every_token_is_looked_at_every_time(monkeypatch: pytest.MonkeyPatch) ->
     for token in ("first", "third", "wrong"):
         checked.find(token)
     assert len(compared) == 9
+
+
+TRIES: Final = 200_000
+WORDS_OF_A_CLASS: Final = 1_000
+"""As many different guesses of each kind, so that neither is better cached than the other."""
+
+LEAKS: Final = 4.5
+"""Welch's t beyond which two kinds of guesses take different times; chance gets there once in 100,000 runs."""
+
+
+def difference(find: Callable[[str], object], one: list[str], other: list[str]) -> float:
+    """Welch's t between the times that two kinds of guesses take, asked for in random order.
+
+    What takes longest is left out: an interrupt tells of the machine.
+    """
+    order = random.Random()
+    times: tuple[list[int], list[int]] = ([], [])
+    kinds = (one, other)
+    for _ in range(TRIES):
+        kind = order.getrandbits(1)
+        guess = kinds[kind][order.randrange(WORDS_OF_A_CLASS)]
+        began = perf_counter_ns()
+        find(guess)
+        times[kind].append(perf_counter_ns() - began)
+    longest = sorted(chain(*times))[int(TRIES * 0.9)]
+    left = [[time for time in each if time <= longest] for each in times]
+    spread = sum(variance(each) / len(each) for each in left)
+    return abs(fmean(left[0]) - fmean(left[1])) / sqrt(spread)
+
+
+RIGHT: Final = [secrets.token_urlsafe(32) for _ in range(50)]
+FAR: Final = [secrets.token_urlsafe(32) for _ in range(WORDS_OF_A_CLASS)]
+NEAR: Final = [RIGHT[0][:-3] + f"{n:03x}" for n in range(WORDS_OF_A_CLASS)]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_how_long_a_refusal_takes_tells_nothing() -> None:
+    """A guess that has all but the end of a token right takes as long as one that has nothing right."""
+    assert difference(known(*RIGHT).find, NEAR, FAR) < LEAKS
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_the_clock_would_see_it() -> None:
+    """A comparison that stops at the first wrong letter is found out by the same measurement."""
+
+    def careless(guess: str) -> bool:
+        return all(one == other for one, other in zip(guess, RIGHT[0], strict=True))
+
+    assert difference(careless, NEAR, FAR) > LEAKS

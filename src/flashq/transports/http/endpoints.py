@@ -13,7 +13,7 @@ from flashq.protocol.limits import MAX_LINE_BYTES
 from flashq.transports.base import BREATH_BYTES, check_unfinished
 from flashq.transports.calls import Calls, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
-from flashq.transports.http.envelope import JSON, SAFE, Headers, head_of, refusal, sized
+from flashq.transports.http.envelope import JSON, SAFE, Encoded, Headers, head_of, refusal, sized
 from flashq.transports.http.routes import Reader, Route
 
 Scope = MutableMapping[str, Any]
@@ -84,7 +84,8 @@ class Door:
         """The whole body.
 
         Raises:
-            BadRequest: it is compressed, or was cut off or too slow.
+            Encoded: it is compressed.
+            BadRequest: it was cut off or too slow.
             TooLarge: it is longer than ``most`` bytes.
             Overloaded: too much of too many bodies is on its way.
         """
@@ -317,10 +318,10 @@ def require_plain(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a body that is compressed: what it unfolds to has no bound.
 
     Raises:
-        BadRequest: it is.
+        Encoded: it is.
     """
     if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise BadRequest("Invalid: a body must not be compressed")
+        raise Encoded("Invalid: a body must not be compressed")
 
 
 def is_closing(scope: Scope) -> bool:

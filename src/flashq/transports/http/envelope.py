@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from flashq.errors import FlashQError, LimitReached, NotFound, Overloaded, ShuttingDown, StorageError
+from flashq.errors import BadRequest, FlashQError, LimitReached, NotFound, Overloaded, ShuttingDown, StorageError
 from flashq.protocol.codec import encode, failure
 
 Headers = list[tuple[bytes, bytes]]
@@ -25,6 +25,13 @@ SAFE: Final[Headers] = [
 """On everything: answers are nobody's to keep, to guess the type of, to put into a frame or to tell others about."""
 
 JSON: Final[Headers] = [(b"content-type", b"application/json"), *SAFE]
+
+
+class Encoded(BadRequest):
+    """The body is compressed, which none may be."""
+
+    http_status = 415
+    """The code is that of everything that has to be mended; HTTP has a status of its own for this."""
 
 
 def head_of(headers: Headers) -> bytes:
@@ -49,6 +56,8 @@ def refusal(error: FlashQError) -> tuple[int, bytes, Headers]:
         headers = [*JSON, RETRY_AFTER]
     elif error.http_status == 401:
         headers = [*JSON, (b"www-authenticate", b"Bearer")]
+    elif isinstance(error, Encoded):
+        headers = [*JSON, (b"accept-encoding", b"identity")]
     return error.http_status, encode(failure(error)), headers
 
 

@@ -17,6 +17,7 @@ from flashq.commands.table import COMMANDS
 from flashq.errors import BY_CODE, FlashQError
 from flashq.observe.history import Point
 from flashq.protocol import requests
+from flashq.transports.http.envelope import Encoded
 from flashq.transports.http.health import HealthView
 from flashq.transports.http.routes import ROUTES, Route
 from flashq.transports.http.schemas import MEMBERS, QUEUE_NAME, Json, Types, summary, text_of
@@ -56,7 +57,7 @@ TAGS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """By the first word of a path: the heading under which it stands. Everything else is the server's."""
 
-_ERRORS: Final[tuple[type[FlashQError], ...]] = (FlashQError, *BY_CODE.values())
+_ERRORS: Final[tuple[type[FlashQError], ...]] = (FlashQError, *BY_CODE.values(), Encoded)
 
 SERVER: Final = ("Server", "The process itself.")
 
@@ -319,7 +320,7 @@ def _commands(types: Types) -> Json:
     operation["parameters"] = [_worker_parameter()]
     operation["responses"] = {
         "200": {"description": "Their answers.", "content": {LINES: {"schema": {"type": "string"}}}},
-        **_refusals((400, 401, 403, 404, 413, 429, 500)),
+        **_refusals((400, 401, 403, 404, 413, 415, 429, 500)),
     }
     return operation
 
@@ -347,7 +348,7 @@ def _statuses_of(route: Route) -> list[int]:
     """Whatever a route may be refused with."""
     found = {400, 401, 403, 404, 429, 500, 503}
     if route.body:
-        found.add(413)
+        found |= {413, 415}
     if route.changes:
         found.add(507)
     if route.request in _CONFLICTS:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flashq.errors import BY_CODE, Duplicate, FlashQError, NotFound, Overloaded, Unauthorized
-from flashq.transports.http.envelope import RETRY_AFTER, head_of, not_found, refusal, response, success
+from flashq.transports.http.envelope import RETRY_AFTER, Encoded, head_of, not_found, refusal, response, success
 
 
 @pytest.mark.parametrize("error", BY_CODE.values())
@@ -21,6 +21,7 @@ def test_what_may_be_tried_again_says_when() -> None:
     """And what may not does not."""
     assert RETRY_AFTER in refusal(Overloaded("full"))[2]
     assert RETRY_AFTER not in refusal(NotFound("no"))[2]
+    assert (b"accept-encoding", b"identity") in refusal(Encoded("gzip"))[2]
     assert (b"www-authenticate", b"Bearer") in refusal(Unauthorized("who?"))[2]
 
 
