@@ -84,8 +84,14 @@ class TestSqliteInSmallPieces(TestSqlite):
 class TestPostgres(StorageSuite):
     """PostgreSQL as it is set up. An empty schema is made anew for each storage, which is faster than a database."""
 
-    examples = 20
+    examples = 10
     durability: Durability = "full"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", range(4))
+    def test_a_long_history_loads_as_the_model_says(self, seed: int) -> None:
+        """Fewer of them: what they are about is the fold, which every backend shares, and here each takes seconds."""
+        super().test_a_long_history_loads_as_the_model_says(seed)
 
     @pytest.fixture(autouse=True)
     def database(self, databases: Databases) -> Iterator[None]:

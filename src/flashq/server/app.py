@@ -299,6 +299,8 @@ class Server:
 
     def _let_go(self) -> None:
         try:
+            if self._storage is not None:
+                self._storage.give_up()  # what is submitted may be written, but not waited for: upkeep waits too
             ended = self._writer is None or self._writer.stop(LET_GO_SECONDS)
             if not ended:
                 log.error("the storage does not let go; ending without it")

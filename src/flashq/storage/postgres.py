@@ -179,6 +179,8 @@ class PostgresStorage:
         db, held = self._db, self._held
         self._reach()
         require_safe(db, relaxed=self._relaxed)
+        if self._relaxed:  # the schema and the epoch are for good: a token must never be given out twice
+            db.execute("SET synchronous_commit = on")
         migrate(db)
         found = standing(db)
         files = self._files(found.identity)
@@ -192,6 +194,8 @@ class PostgresStorage:
             self._given_up.wait,
             above,
         )
+        if self._relaxed:
+            db.execute("SET synchronous_commit = off")
         self._known = standing(db)  # the owner before may have gone on until now
         self._keeper = lease.Keeper(Session(self._url, self._settings), epoch, self._steady_ms, self._lost)
         held.callback(self._keeper.stop)
@@ -268,6 +272,8 @@ class PostgresStorage:
         if found.epoch > known.epoch:
             raise lease.fenced(place)
         if found.newest < self._windows.newest or found.epoch < known.epoch:
+            if not self._relaxed:  # with which this may be no more than a crash of the database
+                self._high_water.write(Mark(self._windows.newest, known.epoch))  # for the next start to refuse as well
             raise StorageError(
                 f"{place}: storage went back in time: it holds {found.newest} groups of {found.epoch} starts, but "
                 f"{self._windows.newest} groups of {known.epoch} starts had been confirmed. It was restored from an "

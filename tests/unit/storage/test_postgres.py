@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.postgres import Databases
@@ -13,6 +14,7 @@ from flashq.errors import StorageError
 from flashq.storage import postgres, windows
 from flashq.storage import postgres_statements as sql
 from flashq.storage.postgres import PostgresStorage
+from flashq.storage.postgres_session import Session
 from flashq.storage.records import encode
 
 GROUP = encode([CronDeleted("x")])
@@ -149,6 +151,46 @@ def test_a_database_that_went_back_is_refused(make: Make, url: str) -> None:
     with pytest.raises(StorageError, match="failed before"):
         storage.commit(3, GROUP)
     assert numbers(url) == ["1"]
+    storage.close()
+    with pytest.raises(StorageError, match=r"went back in time.* remove .*\.highwater"):
+        make()
+
+
+def test_a_relaxed_database_that_lost_its_end_is_gone_on_with(make: Make, url: str) -> None:
+    """By the next start: that much was never promised."""
+    storage = make(durability="relaxed")
+    storage.commit(1, GROUP)
+    storage.commit(2, GROUP)
+    query(url, "DELETE FROM flashq.journal WHERE number = 2")
+    cut(url)
+    with pytest.raises(StorageError, match="went back in time"):
+        storage.commit(3, GROUP)
+    storage.close()
+    make(durability="relaxed").commit(2, GROUP)
+
+
+def test_a_start_is_durable_whatever_the_durability(make: Make, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch that a crash of the database took back would be given out again, and tokens with it."""
+    levels: list[str] = []
+    taking, migrating = postgres.lease.take, postgres.migrate
+
+    def level(session: Session) -> None:
+        levels.append(session.fetch("SHOW synchronous_commit")[0][0])
+
+    def take(session: Session, *rest: Any) -> int:
+        level(session)
+        return taking(session, *rest)
+
+    def migrate(session: Session) -> int:
+        level(session)
+        return migrating(session)
+
+    monkeypatch.setattr(postgres.lease, "take", take)
+    monkeypatch.setattr(postgres, "migrate", migrate)
+    storage = make(durability="relaxed")
+    assert levels == ["on", "on"]
+    level(storage._db)
+    assert levels[-1] == "off"
 
 
 def test_an_older_copy_is_refused_at_the_start(make: Make, url: str) -> None:
