@@ -71,7 +71,7 @@ def test_killed_while_history_is_kept(tmp_path: Path, url: str | None) -> None:
 def test_a_planted_bug_is_noticed(tmp_path: Path, url: str | None, bug: str) -> None:
     """A server that breaks its promise does not pass: the net catches fish."""
     with pytest.raises(AssertionError, match="violations, such as"):
-        Ordeal(tmp_path, url=url, command=command(bug)).run(5)
+        Ordeal(tmp_path, url=url, command=command(bug)).run(3)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashq.errors import StorageError
@@ -48,6 +48,7 @@ def test_the_file_is_private(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@settings(deadline=None)  # a busy disk is no failure
 @given(st.data())
 def test_a_torn_write_leaves_the_mark_before(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever happens to the slot that is being written, the other one stands."""
