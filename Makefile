@@ -52,14 +52,14 @@ ci: lint types tidy faults browser ## run everything that must hold before a mer
 	$(BIN)/pytest -n $(SLOW_JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
-FAULT_TOOLS := strace mount umount mkfs.ext4 unshare nsenter setpriv prlimit
+FAULT_TOOLS := strace mount umount mkfs.ext4 unshare nsenter setpriv prlimit faketime
 
 faults: ## install what the fault tests use (by Debian's packages, as root), or say what is missing
 	@for tool in $(FAULT_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ -z "$$missing" ] || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
-	  apt-get install -y -qq --no-install-recommends strace mount e2fsprogs util-linux; } || \
-	  echo "missing:$$missing; the tests that cut the power or make a disk fail will skip (or fail, where CI is set)"
+	  apt-get install -y -qq --no-install-recommends strace mount e2fsprogs util-linux faketime; } || \
+	  echo "missing:$$missing; the tests that cut the power, make a disk fail or set a clock will skip (or fail, where CI is set)"
 
 browser: ## install what the tests of the page use (Chromium, by Debian's packages, as root), or say what is missing
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.crash.test_disk import needs
 from tests.fakes.http_client import HttpClient
 from tests.fakes.server_process import LineClient, ServerProcess
+from tests.fakes.tools import needs
 
 SECOND: Final = 1
 HOUR: Final = 3_600

@@ -175,7 +175,7 @@ def test_older_files(folder: Path, source: Source, names: tuple[str, ...]) -> No
     """An older log, or an older database with its log, is refused: the high-water file knows better.
 
     What it cannot know: an older copy of everything is a sound folder, and a database and a log that were copied at
-    different moments from under a running server may fit together by chance. A backup is what `flashq backup` makes.
+    different moments from under a running server may fit together by chance.
     """
     for number, earlier in enumerate(source.stages):
         files = source.files | {name: earlier.get(name, b"") for name in names}

@@ -16,9 +16,9 @@ from typing import Final
 import pytest
 from tests.crash.gate_audit import CALLS, Audit, audit, mark
 from tests.crash.planted import command
-from tests.crash.test_disk import needs
 from tests.crash.workload import WebClient
 from tests.fakes.server_process import COMMAND, LineClient, ServerProcess, line
+from tests.fakes.tools import needs
 
 REPLIES: Final = int(os.environ.get("FLASHQ_REPLIES", "100000"))
 WINDOW: Final = 200

@@ -14,7 +14,7 @@ from typing import Final
 import apsw
 import pytest
 from tests.conformance.storage import seen
-from tests.crash.test_disk import needs
+from tests.fakes.tools import needs
 
 from flashq.engine.records import Actor, Added, CallRow, CronRow, Happened, JobRow, Operated, QueueRow, WebhookRow
 from flashq.engine.trail import JobHistory, Operations
