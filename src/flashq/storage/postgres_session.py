@@ -10,6 +10,7 @@ help. A server that hangs is away as one that is dead: every call has a time by 
 """
 
 import asyncio
+import selectors
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -57,6 +58,21 @@ table are not: they need somebody who looks at them."""
 _Result = TypeVar("_Result")
 
 
+class _Patient(selectors.DefaultSelector):
+    """Asks the system for news only when the loop has nothing else to do.
+
+    A loop looks before each of its rounds, and a statement takes four rounds, of which one waits for the answer. Each
+    look gives the interpreter's lock away, and with a busy event loop on another thread it takes long to get it back.
+    """
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Nothing, when the loop would not wait."""
+        if timeout is not None and timeout <= 0:
+            return []
+        found: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
+        return found
+
+
 class Away(Exception):
     """The database does not answer or cannot now; whether it did what it was asked for is not known.
 
@@ -98,7 +114,7 @@ class Session:
         self._asyncpg = _asyncpg()
         self._url = url
         self._settings = {**SETTINGS, **(settings or {})}
-        self._loop = asyncio.SelectorEventLoop()
+        self._loop = asyncio.SelectorEventLoop(_Patient())
         self._connection: Connection[Any] | None = None
         self._in_transaction = False
 

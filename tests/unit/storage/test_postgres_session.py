@@ -1,6 +1,7 @@
 """A session tells what will pass from what will not, says neither a password nor nothing, and can begin anew."""
 
 import asyncio
+import selectors
 import sys
 import time
 from collections.abc import Iterator
@@ -134,6 +135,21 @@ def test_it_works_inside_a_running_loop(session: Session) -> None:
 
     assert asyncio.run(within()) == 7
     assert session.fetch("SELECT 8")[0][0] == 8
+
+
+def test_a_statement_asks_the_system_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its answer; each further look would hand the interpreter over to a busy event loop beside it."""
+    looks: list[float | None] = []
+    looking = selectors.DefaultSelector.select
+
+    def select(self: selectors.DefaultSelector, timeout: float | None = None) -> object:
+        looks.append(timeout)
+        return looking(self, timeout)
+
+    session.fetch("SELECT 1")
+    monkeypatch.setattr(selectors.DefaultSelector, "select", select)
+    session.fetch("SELECT 1")
+    assert 1 <= len(looks) <= 2  # an answer may come in two pieces
 
 
 def test_rows_are_copied(session: Session) -> None:
