@@ -20,7 +20,7 @@ SLOW_JOBS ?= 2
 # What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
 ARGS ?=
 
-.PHONY: help setup run demo test ci faults browser bench fmt lint types tidy unit clean
+.PHONY: help setup run persist demo test ci faults browser bench fmt lint types tidy unit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ $(INSTALLED): pyproject.toml
 
 run: $(INSTALLED) ## start a server on 127.0.0.1:6789, data in flashq-data/
 	$(BIN)/flashq serve $(ARGS)
+
+persist: $(INSTALLED) ## the same with PostgreSQL: that of DATABASE_URL, else one of its own in flashq-postgres/
+	$(BIN)/python -m tools.persist $(ARGS)
 
 demo: $(INSTALLED) ## run the example: a census of the standard library as jobs
 	$(BIN)/python examples/stdlib_census/demo.py $(ARGS)
@@ -86,6 +89,6 @@ tidy: $(INSTALLED) ## check layers, forbidden calls, the mirror of tests, and th
 unit: $(INSTALLED) ## run the unit tests only
 	$(BIN)/pytest tests/unit $(ARGS)
 
-clean: ## remove what these targets made; never touches flashq-data/
+clean: ## remove what these targets made; never touches flashq-data/ and flashq-postgres/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
