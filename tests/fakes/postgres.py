@@ -100,12 +100,15 @@ class BreakableCluster(Cluster):
         if self.running:
             self._tell_all(signal.SIGCONT)
 
+    def processes(self) -> list[int]:
+        """Its processes, the first one first."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
+
     def _tell_all(self, number: signal.Signals) -> None:
         # Halted first, it starts nobody in the place of those that die, and nobody is born while we look.
         os.kill(self.pid, signal.SIGSTOP)
-        process = Path(f"/proc/{self.pid}")
-        while (process / "stat").read_text().rpartition(")")[2].split()[0] != "T":
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "Tt":
             time.sleep(0.001)
-        for child in (process / "task" / process.name / "children").read_text().split():
-            os.kill(int(child), number)
-        os.kill(self.pid, number)
+        for pid in reversed(self.processes()):
+            os.kill(pid, number)

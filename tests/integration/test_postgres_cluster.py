@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.database_proxy import COMMIT_BYTES, Cut, DatabaseProxy
 from tests.fakes.postgres import BreakableCluster, Databases, databases, scratch
-from tools.postgres import Cluster, ClusterError, installed, query
+from tools.postgres import USER, Cluster, ClusterError, installed, query
 
 COUNT = "SELECT count(*) FROM kept"
 
@@ -121,3 +122,52 @@ def test_it_ends_with_the_program_that_started_it() -> None:
         while postgres.exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+@pytest.fixture
+def proxy(running: BreakableCluster) -> Iterator[DatabaseProxy]:
+    """Stands before the cluster."""
+    with DatabaseProxy(running.socket_path) as proxy:
+        yield proxy
+
+
+def test_what_passes_the_proxy_arrives(proxy: DatabaseProxy) -> None:
+    """Requests and answers longer than a piece come through whole; while it is frozen nothing does."""
+    url = proxy.url("postgres", USER)
+    assert query(url, f"SELECT length('{'x' * 100_000}'), repeat('y', 200000)") == ["100000|" + "y" * 200_000]
+    proxy.freeze()
+    psql = [installed() / "bin" / "psql", "--no-psqlrc", "-Atc", COUNT, url]
+    with subprocess.Popen(psql, stdout=subprocess.PIPE, text=True) as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.3)
+        proxy.thaw()
+        assert waiting.communicate(timeout=20)[0] == "1\n"
+
+
+@pytest.mark.parametrize(("cut", "rows"), [(Cut.BEFORE, "0"), (Cut.WITHIN, "0"), (Cut.AFTER, "1")])
+def test_a_request_is_lost_where_it_should_be(
+    running: BreakableCluster, proxy: DatabaseProxy, cut: Cut, rows: str
+) -> None:
+    """The client learns the same each time, and what the database did is not the same."""
+    name = f"lost_{cut.name.lower()}"
+    query(running.url, f"CREATE TABLE {name} (text text)")
+    struck = proxy.arm(cut)
+    url = proxy.url("postgres", USER)
+    assert query(url, "SELECT 1") == ["1"]
+    assert not struck.is_set(), "what carries no jobs is left alone"
+    with pytest.raises(ClusterError, match=r"server closed the connection|could not receive data"):
+        query(url, f"INSERT INTO {name} VALUES ('{'x' * COMMIT_BYTES}')")
+    assert struck.wait(10)
+    assert query(url, f"SELECT count(*) FROM {name}") == [rows]
+
+
+def test_every_connection_is_cut(proxy: DatabaseProxy) -> None:
+    """A client that waits for its answer gets none, and the next one may come."""
+    url = proxy.url("postgres", USER)
+    psql = [installed() / "bin" / "psql", "--no-psqlrc", "-Atc", "SELECT pg_sleep(60)", url]
+    with subprocess.Popen(psql, stderr=subprocess.DEVNULL) as waiting:
+        while query(url, "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'") != ["1"]:
+            assert waiting.poll() is None
+        proxy.cut()
+        assert waiting.wait(10) != 0
+    assert query(url, "SELECT 1") == ["1"]

@@ -1,4 +1,4 @@
-"""The Dockerfile and docker-compose.yml, as far as they can be judged without Docker.
+"""The Dockerfile, docker-compose.yml and the unit for systemd, as far as they can be judged without their engines.
 
 The build's steps are run by hand, in a folder that holds nothing but what the Dockerfile copies; what comes out is
 started as the image would start it.
@@ -18,6 +18,7 @@ import pytest
 from compose_spec import PyCompose
 from tests.fakes.postgres import scratch
 from tests.fakes.server_process import READY
+from tests.fakes.tools import needs
 from tests.tidy.source import ROOT
 
 from flashq.config import from_environment
@@ -121,6 +122,17 @@ def test_what_compose_keeps_is_on_volumes() -> None:
     used = {volume.split(":")[0] for service in found.values() for volume in service["volumes"]}
     assert used == set(PyCompose.from_yaml(COMPOSE).to_dict()["volumes"])
     assert found["flashq"]["volumes"] == ["flashq-data:/data"]
+
+
+def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path) -> None:
+    """The unit of the page on deployment holds no word that systemd would ignore."""
+    needs(shutil.which("systemd-analyze") is not None, "systemd-analyze")
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^# flashq\.service\n.*?(?=^```)", page, re.MULTILINE | re.DOTALL)
+    unit = tmp_path / "flashq.service"
+    unit.write_text(text.replace("/opt/flashq/bin", str(Path(sys.executable).parent)))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture(scope="module")
