@@ -14,6 +14,8 @@ from flashq.engine.records import Happened
 from flashq.server.runtime import Runtime
 from flashq.storage.fold import Fold
 from flashq.storage.journal import Journal
+from flashq.storage.postgres import PostgresStorage
+from flashq.storage.postgres_session import Away
 from flashq.storage.windows import Windows
 
 
@@ -51,8 +53,27 @@ def some_history_is_lost() -> None:
     Journal.append = append_less  # type: ignore[method-assign, assignment]
 
 
+def lost_commits_are_believed() -> None:
+    """A connection to the database that breaks in a commit is taken for one that broke after it."""
+
+    def believe(self: PostgresStorage, work: Callable[[], object]) -> object:
+        try:
+            return work()
+        except Away as away:
+            self._come_back(away)
+            return None
+
+    PostgresStorage._steadily = believe  # type: ignore[method-assign, assignment]
+
+
 PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
-    plant.__name__: plant for plant in (answers_leave_before_the_disk, the_tail_is_skipped, some_history_is_lost)
+    plant.__name__: plant
+    for plant in (
+        answers_leave_before_the_disk,
+        the_tail_is_skipped,
+        some_history_is_lost,
+        lost_commits_are_believed,
+    )
 }
 
 

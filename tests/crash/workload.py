@@ -309,10 +309,14 @@ def _outcome(answer: Answer) -> str:
 class Crowd:
     """All clients of a run: a third of them over TCP, a third over the Unix socket, a third over HTTP."""
 
-    def __init__(self, server: ServerProcess, seed: int) -> None:
+    def __init__(
+        self, server: ServerProcess, seed: int, doors: Sequence[Callable[[], LineClient]] | None = None
+    ) -> None:
+        """Args: ``doors``: the three ways in; None: with clients that expect no error of the server."""
         self._server = server
-        self.watcher = Watcher(server.client, seed + 20, lambda: 0)
-        doors: list[Callable[[], LineClient]] = [server.client, server.unix_client, lambda: WebClient(server.http_port)]
+        if doors is None:
+            doors = (server.client, server.unix_client, lambda: WebClient(server.http_port))
+        self.watcher = Watcher(doors[0], seed + 20, lambda: 0)
         self.workers = [
             Worker(kind, doors[n % 3], seed + n)
             for n, kind in enumerate(("batch", "single", "failing", "late", "batch", "single"))

@@ -1,0 +1,291 @@
+"""The database of a running server dies, hangs, or is cut off in the middle of a commit, again and again.
+
+Clients are told within seconds that nobody knows; when the database is back, so is the server, without having lost,
+invented or repeated anything. ``FLASHQ_DATABASE_FAULTS`` sets how often, ``FLASHQ_SEED`` which and when.
+"""
+
+import logging
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.crash.database_faults import DatabaseFaults
+from tests.crash.history import History, Push, violations
+from tests.crash.planted import command
+from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, WebClient, drain, set_limit
+from tests.fakes.database_proxy import DatabaseProxy
+from tests.fakes.postgres import BreakableCluster, scratch
+from tests.fakes.server_process import COMMAND, Answer, EndOfAnswers, LineClient, ServerProcess
+from tests.fakes.tools import needs
+from tools.postgres import USER, query
+
+FAULTS: Final = int(os.environ.get("FLASHQ_DATABASE_FAULTS", "20"))
+SEED: Final = int(os.environ.get("FLASHQ_SEED", "0")) or random.randrange(1, 10**6)
+
+ANSWER_SECONDS: Final = 5
+"""The longest that a client waits for an answer, whatever it is."""
+
+RESUME_SECONDS: Final = 3
+"""The longest until something is confirmed again after the database can be used again."""
+
+SLACK_SECONDS: Final = 1.5
+"""For a machine that is busy with other things."""
+
+EXIT_STORAGE: Final = 74
+DATABASE: Final = "flashq"
+
+log = logging.getLogger(__name__)
+
+
+NO_ANSWERS: Final = ("storage_error", "shutting_down")
+"""Refusals of a server whose database is away, or that ends because of it. It may have happened, or may still."""
+
+
+class Unsure(EndOfAnswers):
+    """Such a refusal: as good as no answer."""
+
+
+class _Doubting(LineClient):
+    """A client for which such an answer is none."""
+
+    def receive(self) -> Answer:
+        answer = super().receive()
+        if answer.get("code") in NO_ANSWERS:
+            raise Unsure
+        return answer
+
+
+class _DoubtingWeb(WebClient, _Doubting):
+    """The same over HTTP."""
+
+
+def doors(server: ServerProcess) -> list[Callable[[], LineClient]]:
+    """The three ways in."""
+    return [
+        lambda: _Doubting(("127.0.0.1", server.port)),
+        lambda: _Doubting(str(server.socket_path)),
+        lambda: _DoubtingWeb(server.http_port),
+    ]
+
+
+class Canary(Client):
+    """Pushes one job after the other and looks at the clock.
+
+    Attributes:
+        slowest: seconds that an answer took, at the most.
+        confirmed_at: when the last ok came.
+        answers: how often which answer came.
+    """
+
+    def __init__(self, server: ServerProcess) -> None:
+        super().__init__(server.client, SEED + 99, lambda: 0)
+        self.slowest = 0.0
+        self.confirmed_at = 0.0
+        self.answers: Counter[str] = Counter()
+
+    def work(self, client: LineClient) -> None:
+        """One push."""
+        push = Push(f"canary-{len(self.history.pushes)}", time.monotonic())
+        self.history.pushes.append(push)
+        answer = client.ask("PUSH", queue=PLAIN, data=push.uid, **ENDLESS)
+        ended = time.monotonic()
+        self.slowest = max(self.slowest, ended - push.began)
+        self.answers[answer.get("code", "ok")] += 1
+        if answer["ok"]:
+            push.id, push.ended = answer["id"], ended
+            self.confirmed_at = ended
+        else:
+            assert answer["code"] in NO_ANSWERS, answer
+        self._stop_asked.wait(0.01)
+
+    def await_confirmation(self, after: float) -> float:
+        """Wait until something that ended after this moment was confirmed. Returns how long that took, in seconds."""
+        deadline = after + 10 * RESUME_SECONDS
+        while self.confirmed_at < after:
+            assert self.trouble is None, self.trouble
+            assert time.monotonic() < deadline, "nothing was confirmed any more"
+            time.sleep(0.005)
+        return self.confirmed_at - after
+
+
+class Ordeal:
+    """A server whose database is not to be relied on."""
+
+    def __init__(self, folder: Path, cluster: BreakableCluster, proxy: DatabaseProxy, command: Sequence[str]) -> None:
+        """Nothing runs until `loaded`."""
+        query(cluster.url, f"CREATE DATABASE {DATABASE}")
+        self.cluster = cluster
+        self.proxy = proxy
+        self.server = ServerProcess(folder, url=proxy.url(DATABASE, USER), unix=True, command=command)
+        self.history = History()
+
+    @contextmanager
+    def loaded(self) -> Iterator[Canary]:
+        """Clients work as long as this is entered; then they are stopped, and what they saw is the history."""
+        self.server.start()
+        self.server.environment |= {"PORT": str(self.server.port), "HTTP_PORT": str(self.server.http_port)}
+        set_limit(self.server)
+        crowd, canary = Crowd(self.server, SEED, doors(self.server)), Canary(self.server)
+        clients = (canary, *crowd.clients)
+        for client in clients:
+            client.start()
+        try:
+            canary.await_confirmation(time.monotonic())
+            yield canary
+        finally:
+            for client in clients:
+                client.stop()
+            for client in clients:
+                client.join(30)
+        assert not any(client.is_alive() for client in clients)
+        for client in clients:
+            if client.trouble is not None:
+                raise client.trouble
+        self.history = crowd.history(canary)
+
+    def wrong(self) -> list[str]:
+        """Start the server anew, finish everything that is left, and say what must not have happened."""
+        self.server.restart()  # attempts that nobody will finish are ready again
+        worker = drain(self.server)
+        assert self.server.stop() == 0
+        return violations(History.of_all((self.history, worker.history)), LIMIT)
+
+
+@contextmanager
+def ordeal(folder: Path, command: Sequence[str] = COMMAND, disk: Path | None = None) -> Iterator[Ordeal]:
+    """A cluster of its own, the way to it, and a server. ``disk``: where the cluster is; None: on the system's."""
+    with scratch() as place, BreakableCluster(disk or place) as cluster, DatabaseProxy(cluster.socket_path) as proxy:
+        found = Ordeal(folder, cluster, proxy, command)
+        try:
+            yield found
+        finally:
+            found.server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120 + 20 * FAULTS)
+def test_database_faults_under_load(tmp_path: Path) -> None:
+    """Every fault in turn: the server stays, answers in time, goes on soon, and everything confirmed is done once."""
+    dice = random.Random(SEED)
+    with ordeal(tmp_path) as it:
+        faults = DatabaseFaults(it.cluster, it.proxy, DATABASE, dice)
+        kinds = [dice.sample(faults.every_kind(), len(faults.every_kind())) for _ in range(1 + FAULTS // 15)]
+        resumed = {}
+        with it.loaded() as canary:
+            pid = it.server.pid
+            for number, fault in enumerate(list(chain.from_iterable(kinds))[:FAULTS], 1):
+                time.sleep(dice.uniform(0.1, 0.7))  # the fault comes when it comes
+                log.info("seed %d, fault %d: %s", SEED, number, fault.__name__)
+                fault()
+                resumed[f"{number} {fault.__name__}"] = canary.await_confirmation(time.monotonic())
+        assert (it.server.running, it.server.pid) == (True, pid), it.server.errors()[-2_000:]
+        found = it.wrong()
+        acknowledged = it.history.acknowledged()
+        log.info(
+            "seed %d: %d faults, %d acknowledged, canary %s, slowest answer %.2f s, slowest return %.2f s",
+            *(SEED, FAULTS, acknowledged, dict(canary.answers), canary.slowest, max(resumed.values())),
+        )
+        assert not found, f"FLASHQ_SEED={SEED}: {len(found)} violations, such as {found[:5]}"
+        assert canary.slowest < ANSWER_SECONDS + SLACK_SECONDS, f"FLASHQ_SEED={SEED}"
+        late = {name: seconds for name, seconds in resumed.items() if seconds > RESUME_SECONDS + SLACK_SECONDS}
+        assert not late, f"FLASHQ_SEED={SEED}: {late}"
+        assert acknowledged > 500 * FAULTS
+        assert "Traceback" not in it.server.errors()
+
+
+@pytest.mark.slow
+def test_a_server_that_guesses_is_noticed(tmp_path: Path) -> None:
+    """One that takes a lost connection for a success does not pass: the net catches fish."""
+    with ordeal(tmp_path, command("lost_commits_are_believed")) as it:
+        with it.loaded() as canary:
+            faults = DatabaseFaults(it.cluster, it.proxy, DATABASE, random.Random(SEED))
+            faults.request_lost()
+            time.sleep(1)
+        it.server.kill()
+        for mark in it.server.data.glob("*.highwater"):  # or the next start knew by itself
+            mark.unlink()
+        assert any(fault.startswith("lost") for fault in it.wrong()), canary.answers
+
+
+@pytest.mark.slow
+def test_a_database_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
+    """Relaxed commits die with the database, and the server that finds them gone ends instead of going on."""
+    with ordeal(tmp_path) as it:
+        it.server.environment["DURABILITY"] = "relaxed"
+        with it.loaded():
+            it.cluster.kill()
+            it.cluster.start()
+            assert it.server.wait() == EXIT_STORAGE
+        assert "back in time" in it.server.errors()
+        assert any(fault.startswith("lost") for fault in it.wrong())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("serving", [True, False], ids=["while it serves", "while it is stopped"])
+def test_a_database_that_is_restored_from_an_older_copy(tmp_path: Path, serving: bool) -> None:
+    """It is refused, by the server that knew the newer one and by the next one on the same folder."""
+    with ordeal(tmp_path) as it:
+        copy = it.cluster.folder / "copy"
+        with it.loaded() as canary:
+            it.cluster.stop()
+            subprocess.run(["cp", "-a", it.cluster.data, copy], check=True)
+            it.cluster.start()
+            canary.await_confirmation(time.monotonic())
+            if not serving:
+                assert it.server.stop() == 0
+            it.cluster.stop()
+            shutil.rmtree(it.cluster.data)
+            copy.rename(it.cluster.data)
+            it.cluster.start()
+            if serving:
+                assert it.server.wait() == EXIT_STORAGE
+                assert "back in time" in it.server.errors()
+        code, said = it.server.run_to_end()
+        assert code == 1
+        assert "back in time" in said
+        assert "Traceback" not in it.server.errors()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk with room for a cluster and little more."""
+    needs(os.geteuid() == 0 and shutil.which("mount") is not None, "root and mount, for a small disk")
+    with scratch() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", folder], capture_output=True)
+        needs(mounted.returncode == 0, f"the right to mount: {mounted.stderr.decode()}")
+        folder.chmod(0o711)
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_database_whose_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
+    """Nobody is told ok; with more room all goes on, and nothing confirmed is lost."""
+    with ordeal(tmp_path, disk=small_disk / "cluster") as it:
+        with it.loaded() as canary:
+            ballast = small_disk / "ballast"
+            with ballast.open("wb") as file, pytest.raises(OSError, match="No space left"):
+                file.writelines(repeat(bytes(1 << 20)))
+            deadline = time.monotonic() + 60
+            while not canary.answers["storage_error"]:
+                assert time.monotonic() < deadline, "the disk was never full"
+                time.sleep(0.01)
+            ballast.unlink()
+            if not it.cluster.running:  # a log that cannot be written may end all of it
+                it.cluster.start()
+            canary.await_confirmation(time.monotonic())
+            assert it.server.running
+        found = it.wrong()
+        assert not found, f"{len(found)} violations, such as {found[:5]}"
