@@ -103,6 +103,7 @@ class Stage:
 
     def points(self) -> list[Point]:
         """Every call of a life that concerns its databases, found in a life without a fault."""
+        self.play()  # whatever has to be compiled is, and from now on every life makes the same calls
         run = self.play(("-y", f"-o{self._calls}", f"-etrace={','.join(CALLS)}"))
         assert run.exit_code == 0, run
         self.judge(run)
