@@ -17,10 +17,13 @@ SOURCES := src tests tools benchmarks examples
 JOBS ?= 4
 # The same for the slow tests: they start servers of their own and load them, and more would only add noise.
 SLOW_JOBS ?= 2
+# How long each target is fuzzed, and the seed of the mutations; 0 = another one each time.
+SECONDS ?= 60
+SEED ?= 0
 # What to add to the command of a target: make run ARGS=--help, make unit ARGS='-k cron'.
 ARGS ?=
 
-.PHONY: help setup run persist demo test ci faults browser bench fmt lint types tidy unit clean
+.PHONY: help setup run persist demo test ci faults browser fuzz bench fmt lint types tidy unit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +57,7 @@ ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
 ci: lint types tidy faults browser ## run everything that must hold before a merge
 	$(BIN)/pytest -n $(SLOW_JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
+	@$(MAKE) --no-print-directory fuzz
 
 FAULT_TOOLS := strace mount umount mkfs.ext4 unshare nsenter setpriv prlimit faketime
 
@@ -68,6 +72,9 @@ browser: ## install what the tests of the page use (Chromium, by Debian's packag
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \
 	  echo "Chromium is missing: the tests of the page in a browser will skip (or fail, where CI is set)"
+
+fuzz: $(INSTALLED) ## feed every parser what nobody would write: SECONDS=60 for each of them, SEED=another one each time
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(INSTALLED) ## measure; docs/benchmarks.md tells what and how
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -134,8 +134,8 @@ def parse(url: str) -> Address:
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise BadRequest(f"Invalid: the FlashQ URL cannot be read: {error}") from None
+    except ValueError:  # its sentence would repeat a part of the URL
+        raise BadRequest("Invalid: the FlashQ URL cannot be read: wrong brackets, or a host that is no name") from None
     if parts.query or parts.fragment:
         raise BadRequest(
             "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"
@@ -152,6 +152,10 @@ def parse(url: str) -> Address:
 
 def _parse_tcp(parts: SplitResult) -> Address:
     http = parts.scheme in HTTP_PORTS
+    if (
+        parts.path and not parts.netloc
+    ):  # without its slashes a host would be read as a path, and this machine be spoken to instead
+        raise BadRequest(f"Invalid: a {parts.scheme}:// URL has its host behind two slashes")
     if parts.path not in {"", "/"} and not http:
         raise BadRequest(f"Invalid: a {parts.scheme}:// URL ends after the port")
     try:

@@ -73,7 +73,7 @@ def decode(blob: bytes) -> list[Record]:
         raise StorageError("the checksum of a journal group is wrong: its bytes have changed since they were written")
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StorageError(f"a journal group is whole but cannot be read: {error}") from error
 
 

@@ -57,6 +57,9 @@ def test_urls(url: str, address: Address) -> None:
         ("flashq+unix://run/flashq.sock", "three slashes"),
         ("flashq+unix:///", "path"),
         ("flashq://[::1", "cannot be read"),
+        ("http:queue.example", "two slashes"),
+        ("http:///queue.example", "two slashes"),
+        ("flashq:queue.example", "two slashes"),
     ],
 )
 def test_refused_urls(url: str, why: str) -> None:
@@ -155,6 +158,16 @@ def test_refusals_do_not_repeat_the_token(token: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse(f"flashq://{token}@h:x")
     assert token not in str(refusal.value).replace("flashq", "").replace("FlashQ", "").replace("65535", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["flashq://hush-hush@queu\u2100.example", "flashq://hush-hush@[::1", "http://[hush-hush]"]
+)
+def test_refusals_do_not_repeat_what_python_repeats(url: str) -> None:
+    """Python's sentence about a URL that it cannot take apart holds a part of it, where a token may stand."""
+    with pytest.raises(BadRequest, match="cannot be read") as refusal:
+        parse(url)
+    assert "hush" not in str(refusal.value)
 
 
 def test_certificates(monkeypatch: pytest.MonkeyPatch) -> None:

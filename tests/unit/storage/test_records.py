@@ -113,6 +113,18 @@ def test_a_whole_blob_with_unknown_records_is_refused() -> None:
         records.decode(head + body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b"\x91\x92\x09\xa1\xff", b"\x91\x93\x09\xa1a" + b"\x91" * 100_000 + b"\xc0"],
+    ids=["a name that is no text", "an unknown member without end"],
+)
+def test_a_whole_blob_that_no_decoder_can_bear_is_refused(body: bytes) -> None:
+    """What the library says in other exceptions than its own is a StorageError as well."""
+    head = records._HEAD.pack(records.VERSION, crc32(body, 0), 0)
+    with pytest.raises(StorageError, match="whole but cannot be read"):
+        records.decode(head + body)
+
+
 def test_a_thousand_jobs_encode_quickly() -> None:
     """The loop spends far less than the disk on a full batch (a wide bound: the machine may be busy)."""
     batch = [Pushed("mail", 1, 100, 0, 3, 1000, 0, 0, [b"x" * 80] * 1000)]

@@ -71,6 +71,7 @@ class Reader:
         self._route = route
         self._decode = Decoder(route.request).decode
         self._before = encode(dict(route.defaults))[1:-1]
+        self._of_job = route.path.startswith(_JOB)
 
     def request(self, path: Mapping[str, str], query: Mapping[str, str], body: bytes) -> Any:  # noqa: ANN401
         """The request that these members make; those of the path cannot be overridden.
@@ -79,13 +80,14 @@ class Reader:
             BadRequest: they make none.
         """
         route = self._route
+        named = {**path, "id": _job_id(path["id"])} if self._of_job else path
         if route.body == "members":
-            request = self._of_lines(self._decode, _object(self._before, body, _members(path)))
+            request = self._of_lines(self._decode, _object(self._before, body, encode(named)[1:-1]))
         elif route.body == "data":
-            request = route.request(**path, data=self._of_lines(_decode_any, body))
+            request = route.request(**named, data=self._of_lines(_decode_any, body))
         else:
             try:
-                request = convert({**route.defaults, **query, **path}, route.request, strict=False)
+                request = convert({**route.defaults, **query, **named}, route.request, strict=False)
             except ValidationError as error:
                 raise BadRequest(f"Invalid: {str(error)[:300]}") from None
         if route.check is not None:
@@ -101,17 +103,10 @@ class Reader:
         return found
 
 
-def _members(path: Mapping[str, str]) -> bytes:
-    """The members in the path as JSON, without the braces."""
-    members: dict[str, object] = {}
-    for name, text in path.items():
-        if name == "id":
-            if not (text.isascii() and text.isdigit() and len(text) < 20):
-                raise BadRequest(f"Invalid: an id is a positive whole number, not {text[:40]!r}")
-            members[name] = int(text)
-        else:
-            members[name] = text
-    return encode(members)[1:-1]
+def _job_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise BadRequest(f"Invalid: an id is a positive whole number, not {text[:40]!r}")
+    return int(text)
 
 
 def _object(before: bytes, body: bytes, after: bytes) -> bytes:

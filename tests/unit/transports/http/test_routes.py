@@ -112,7 +112,7 @@ def test_a_number_in_the_query(text: str) -> None:
         )
 
 
-@pytest.mark.parametrize("text", ["-1", "x", "1.5", "", "٣", "9" * 30, "9007199254740992", "1 "])
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "", "٣", "9" * 30, "9007199254740992", "1 ", "6E0", "6.0"])
 @pytest.mark.parametrize("route", [("GET", "/jobs/{id}"), ("POST", "/jobs/{id}/ack")])
 def test_an_id_in_the_path(route: tuple[str, str], text: str) -> None:
     """It is an id, or refused."""
