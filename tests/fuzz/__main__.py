@@ -11,7 +11,7 @@ from random import SystemRandom
 
 from tests.fuzz.campaign import Outcome, fuzz
 from tests.fuzz.corpus import keep
-from tests.fuzz.targets import NAMES
+from tests.fuzz.targets import NAMES, load
 
 
 def main() -> int:
@@ -30,8 +30,11 @@ def main() -> int:
         return 1 if os.environ.get("FLASHQ_REQUIRE_CHAOS") else 0
     seed = options.seed or SystemRandom().randrange(1, 2**31)
     print(f"fuzzing with --seed {seed}")
+    names = options.targets or NAMES
+    for name in names:
+        load(name)  # here and not in the threads: modules that import each other must not be begun from two sides
     with ThreadPoolExecutor(options.together) as pool:
-        outcomes = list(pool.map(partial(_fuzz, seconds=options.seconds, seed=seed), options.targets or NAMES))
+        outcomes = list(pool.map(partial(_fuzz, seconds=options.seconds, seed=seed), names))
     if options.keep:
         for outcome in outcomes:
             print(f"{outcome.name:<14} {keep(outcome.name, outcome.new)} inputs are kept")
