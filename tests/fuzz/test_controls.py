@@ -31,7 +31,7 @@ SLIPS = {
     ),
     "memory that is kept": (
         "requests", "protocol/codec.py", "request: AnyRequest = decode_with(_decode, line)",
-        "request: AnyRequest = decode_with(_decode, line); vars(decode_request).setdefault('', []).append(bytes(999))",
+        "vars(decode_request).setdefault('', []).append(bytes(999)); request: AnyRequest = decode_with(_decode, line)",
         "Grown",
     ),
     "an address that leads inward": (

@@ -7,7 +7,7 @@ from tests.fuzz.endings import refused
 from tests.fuzz.seeds import documented_words, literals
 
 from flashq.config import VARIABLES, Config, ConfigError, from_environment
-from flashq.storage.open import storage_for
+from flashq.storage.open import name_of, storage_for
 
 WORDS: Final = (
     *(f"{name}=" for name in VARIABLES),
@@ -48,7 +48,11 @@ def _storage(config: Config) -> str:
     endings = []
     for url in (config.storage_url, f"{scheme}{mark}user:{_SECRET}@{rest}"):
         try:
-            endings.append(type(storage_for(url, durability=config.durability, steady_ms=lambda: 0)).__name__)
+            storage = storage_for(url, durability=config.durability, steady_ms=lambda: 0)
+            if storage is not None:
+                storage.close()
+            assert not url.startswith("postgres") or _SECRET not in name_of(url), "a password is shown"
+            endings.append(type(storage).__name__)
         except ValueError as error:
             assert type(error) is ValueError, "another error than the declared one"
             assert "DATABASE_URL" in str(error), "it does not say which variable is wrong"
