@@ -3,13 +3,11 @@
 import json
 import queue
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from tests.fakes.line_server import Request, line
+from tests.fakes.listening import Listening
 
 DONE: Final = line(ok=True, id=1)
 """An answer that any call can read."""
@@ -65,7 +63,7 @@ all_ok = answered(lambda request: DONE)
 """The plainest server."""
 
 
-class HttpServer:
+class HttpServer(Listening):
     """Answers each request with the bytes that ``answer`` makes of it.
 
     Args:
@@ -74,28 +72,15 @@ class HttpServer:
 
     Attributes:
         asked: everything that came, over all connections.
-        connections: how many there have been.
     """
 
     def __init__(self, answer: Callable[[Asked], bytes | None] = all_ok, port: int = 0) -> None:
         self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self._guard = threading.Condition()
-        self._open: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
         self._came: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self.asked: list[Asked] = []
-        self.connections = 0
-        self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
-
-    def __enter__(self) -> "HttpServer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        listener = socket.create_server(("127.0.0.1", port))
+        self.port: int = listener.getsockname()[1]
+        super().__init__(listener)
 
     @property
     def url(self) -> str:
@@ -115,46 +100,13 @@ class HttpServer:
         with self._guard:
             self._open[of].sendall(data)
 
-    def hang_up(self) -> None:
-        """Close all connections; go on listening."""
-        with self._guard:
-            open_now, self._open = self._open, []
-        for connection in open_now:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
     def wait_until_left(self) -> None:
         """Return when no client is connected any more."""
         with self._guard:
             assert self._guard.wait_for(lambda: not self._open, 10), "somebody stays"
 
-    def close(self) -> None:
-        """Stop, and wait until every thread has ended."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.hang_up()
-        for thread in self._threads:
-            thread.join(10)
-
-    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=run, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._guard:
-                self._open.append(connection)
-                self.connections += 1
-            self._start(self._serve, connection)
-
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError), connection.makefile("rb") as stream:
+        with connection.makefile("rb") as stream:
             while first := stream.readline():
                 asked = _read(first.decode(), stream)
                 self.asked.append(asked)
@@ -165,12 +117,7 @@ class HttpServer:
                 connection.sendall(answer.removesuffix(LAST))
                 if answer.endswith(LAST):
                     break
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        with self._guard:
-            if connection in self._open:
-                self._open.remove(connection)
-            self._guard.notify_all()
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _read(first: str, stream: Any) -> Asked:

@@ -8,12 +8,11 @@ import json
 import queue
 import socket
 import struct
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
+
+from tests.fakes.listening import Listening
 
 Request = dict[str, Any]
 
@@ -39,7 +38,7 @@ def always_ok(request: Request) -> bytes:
     return OK
 
 
-class LineServer:
+class LineServer(Listening):
     """Answers each line with what ``answer`` makes of it, in order.
 
     Args:
@@ -49,7 +48,6 @@ class LineServer:
 
     Attributes:
         requests: everything that came, over all connections.
-        connections: how many there have been.
     """
 
     def __init__(
@@ -57,14 +55,9 @@ class LineServer:
     ) -> None:
         self._answer = answer
         self._path = path
-        self._open: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self._guard = threading.Condition()
         self._came: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self.requests: list[Request] = []
-        self.connections = 0
-        self._listener = self._listen(port)
-        self._start(self._accept)
+        super().__init__(self._listen(port))
 
     def _listen(self, port: int) -> socket.socket:
         if self._path is None:
@@ -73,14 +66,6 @@ class LineServer:
         listener.bind(str(self._path))
         listener.listen()
         return listener
-
-    def __enter__(self) -> "LineServer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def port(self) -> int:
@@ -107,44 +92,14 @@ class LineServer:
             for connection in self._open:
                 connection.sendall(data)
 
-    def hang_up(self) -> None:
-        """Close all connections; go on listening."""
-        with self._guard:
-            open_now, self._open = self._open, []
-        for connection in open_now:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
     def close(self) -> None:
         """Stop, and wait until every thread has ended."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.hang_up()
-        for thread in self._threads:
-            thread.join(10)
+        super().close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _start(self, run: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=run, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._guard:
-                self._open.append(connection)
-                self.connections += 1
-                self._guard.notify_all()
-            self._start(self._serve, connection)
-
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError), connection.makefile("rb") as lines:
+        with connection.makefile("rb") as lines:
             for came in lines:
                 request = json.loads(came)
                 self.requests.append(request)
@@ -157,6 +112,3 @@ class LineServer:
                     connection.shutdown(socket.SHUT_RDWR)
                     break
                 connection.sendall(answer)
-        with self._guard:
-            if connection in self._open:
-                self._open.remove(connection)

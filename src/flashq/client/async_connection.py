@@ -22,12 +22,9 @@ from flashq.client.async_http import HttpTransport
 from flashq.client.encoding import encode
 from flashq.client.orphans import Orphans, pull_key
 from flashq.client.pipeline import NEVER, Backoff, Pipeline, Unreachable, checked_event
-from flashq.client.sockets import tune
+from flashq.client.sockets import DIAL_LIMIT_S, tune_under
 from flashq.errors import CallTimeout, ConnectionLost, FlashQError
 from flashq.protocol.requests import Request
-
-DIAL_LIMIT_S: Final = 5.0
-"""One attempt to connect: an address that answers nothing must not eat the time of all further attempts."""
 
 CLOSE_LIMIT_S: Final = 1.0
 """How long a closing connection may take to send its last bytes to a server that does not read."""
@@ -147,9 +144,7 @@ class Wire(asyncio.Protocol):
         """The connection stands."""
         # A loop's transport has the interface of asyncio's, but need not descend from it: uvloop's does not.
         self._transport = cast("asyncio.Transport", transport)
-        carrier = transport.get_extra_info("socket")
-        if carrier is not None:
-            tune(carrier)
+        tune_under(transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in: hand out the answers they complete."""

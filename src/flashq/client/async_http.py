@@ -32,7 +32,7 @@ from flashq.client.http import (
     stream_of,
     take_batch,
 )
-from flashq.client.sockets import tune
+from flashq.client.sockets import DIAL_LIMIT_S, tune_under
 from flashq.errors import BadRequest, ConnectionLost
 
 MAX_WAITING: Final = 100
@@ -45,9 +45,6 @@ MAX_IDLE: Final = 8
 HIGH_BYTES: Final = 4 * 1024 * 1024
 LOW_BYTES: Final = 1024 * 1024
 """Calls that wait for their turn; above the first number callers must wait until it is down to the second."""
-
-DIAL_LIMIT_S: Final = 5.0
-"""One attempt to connect, as over lines."""
 
 Connect = Callable[[Callable[[], asyncio.Protocol]], Awaitable[Any]]
 
@@ -115,9 +112,7 @@ class _Lane(asyncio.Protocol):
         """It stands."""
         # As in Wire: a loop's transport need not descend from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        carrier = transport.get_extra_info("socket")
-        if carrier is not None:
-            tune(carrier)
+        tune_under(transport)
 
     def data_received(self, data: bytes) -> None:
         """A part of an answer came."""
@@ -317,9 +312,12 @@ class HttpTransport(asyncio.Transport):
 
     def _start_next(self) -> None:
         """The next of the ordinary calls, with those that may go along."""
-        line = self._queue[0]
-        begins, queue, _ = stream_of(line) if is_stream(line) else (False, None, [])
-        lines = [self._queue.popleft()] if is_stream(line) else take_batch(self._queue)
+        queue = None
+        if is_stream(self._queue[0]):
+            lines = [self._queue.popleft()]
+            begins, queue, _ = stream_of(lines[0])
+        else:
+            lines = take_batch(self._queue)
         self._queued -= sum(map(len, lines))
         if queue is not None and not begins:
             self._end_stream(queue)

@@ -1,13 +1,16 @@
-"""How both clients set up a connected socket, and what the plain one needs of it."""
+"""How both clients connect and set up a socket, and what the plain one needs of it."""
 
 import socket
 import struct
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe, between probes, and how many may stay unanswered: a pull that waits for
 ever learns within a minute that its server lost its power. The system's default is two hours."""
+
+DIAL_LIMIT_S: Final = 5.0
+"""One attempt to connect: an address that answers nothing must not eat the time of all further attempts."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
 """Seconds and microseconds, as the system wants them."""
@@ -25,6 +28,20 @@ def tune(connected: socket.socket) -> None:
             option = getattr(socket, name, None)  # not every system has all three
             if option is not None:
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class Carrier(Protocol):
+    """A transport of an event loop, as far as it knows its socket."""
+
+    def get_extra_info(self, name: str, /) -> Any:  # noqa: ANN401 - as asyncio has it
+        """What it knows under this name; None if nothing."""
+
+
+def tune_under(transport: Carrier) -> None:
+    """`tune` the socket under a transport, if there is one."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        tune(connected)
 
 
 class Stream(Protocol):
@@ -81,3 +98,10 @@ def stale(stream: Stream) -> bool:
     except OSError:
         return True
     return True
+
+
+def shut(stream: Stream) -> None:
+    """Close a connection so that whoever reads it wakes."""
+    with suppress(OSError):
+        stream.shutdown(socket.SHUT_RDWR)
+    stream.close()

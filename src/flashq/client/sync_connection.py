@@ -12,7 +12,6 @@ nobody, and a parked pull is taken back by the server.
 import select
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,9 +23,10 @@ from msgspec import Struct
 
 from flashq.client import calls, http, tls
 from flashq.client.address import Address
+from flashq.client.deadlines import deadline_of, left_ms, now_ms
 from flashq.client.encoding import encode
 from flashq.client.pipeline import NEVER, Backoff, LineSplitter, Pipeline, Unreachable, checked_event, is_event
-from flashq.client.sockets import Stream, set_timeout, stale, tune
+from flashq.client.sockets import DIAL_LIMIT_S, Stream, set_timeout, shut, stale, tune
 from flashq.client.sync_http import HttpWire
 from flashq.errors import CallTimeout, ConnectionLost
 from flashq.protocol.requests import Request
@@ -40,16 +40,9 @@ ANSWER_BYTES: Final = 4_096
 SEND_BYTES: Final = 262_144
 """Written at once in a pipeline, between two looks at what came back."""
 
-DIAL_LIMIT_MS: Final = 5_000.0
-"""One attempt to connect: an address that answers nothing must not eat the time of all further attempts."""
-
 IDLE_MS: Final = 1_000.0
 """A connection unused for longer is looked at before it is used: a server that restarted meanwhile has closed it, and
 to learn that only after sending would leave the outcome unknown."""
-
-
-def _now_ms() -> float:
-    return time.monotonic() * 1000
 
 
 class Wire(Protocol):
@@ -106,7 +99,7 @@ class SocketWire:
         self._events: deque[bytes] = deque()
         self._timeout_ms: float | None = -1
         self.generation = generation
-        self.used_at = _now_ms()
+        self.used_at = now_ms()
         self.answered = False
 
     def ask(self, line: bytes, timeout_ms: float | None) -> bytes:
@@ -144,7 +137,7 @@ class SocketWire:
         for place in range(len(lines)):
             pipeline.asked(place)
         outcomes: list[bytes | BaseException] = []
-        deadline = NEVER if timeout_ms is None else _now_ms() + timeout_ms
+        deadline = deadline_of(timeout_ms)
         try:
             self._set_timeout(0)
             self._exchange(memoryview(b"".join(lines)), pipeline, outcomes, deadline)
@@ -159,7 +152,7 @@ class SocketWire:
 
     def ask_beside_events(self, line: bytes, timeout_ms: float | None) -> bytes:
         """Send one request on a connection that also carries events, which are kept for `next_event`."""
-        deadline = NEVER if timeout_ms is None else _now_ms() + timeout_ms
+        deadline = deadline_of(timeout_ms)
         try:
             self._set_timeout(timeout_ms)
             self._socket.sendall(line)
@@ -181,7 +174,7 @@ class SocketWire:
             CallTimeout: none came in time.
             ConnectionLost: the connection ended, or events were left out; all that came before are taken.
         """
-        deadline = NEVER if timeout_ms is None else _now_ms() + timeout_ms
+        deadline = deadline_of(timeout_ms)
         try:
             while not self._events:
                 self._events.extend(filter(is_event, self._read_lines(deadline)))
@@ -198,9 +191,7 @@ class SocketWire:
 
     def close(self) -> None:
         """Close; a thread that waits here is woken."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        shut(self._socket)
 
     # inside
 
@@ -210,7 +201,7 @@ class SocketWire:
 
     def _rest_of_answer(self, data: bytes, timeout_ms: float | None) -> bytes:
         """The one line that is due, of which ``data`` is the beginning; its time starts anew with the first bytes."""
-        deadline = NEVER if timeout_ms is None else _now_ms() + timeout_ms
+        deadline = deadline_of(timeout_ms)
         while True:
             if not data:
                 raise self._lost("the server closed the connection")
@@ -219,13 +210,13 @@ class SocketWire:
                 raise self._lost("the server sent what nobody asked for")
             if lines:
                 return lines[0]
-            self._set_timeout(_left_ms(deadline))
+            self._set_timeout(left_ms(deadline))
             data = self._socket.recv(RECEIVE_BYTES)
 
     def _read_lines(self, deadline: float) -> list[bytes]:
         """At least one whole line."""
         while True:
-            self._set_timeout(_left_ms(deadline))
+            self._set_timeout(left_ms(deadline))
             data = self._socket.recv(RECEIVE_BYTES)
             if not data:
                 raise self._lost("the server closed the connection")
@@ -240,7 +231,7 @@ class SocketWire:
         ready = select.poll()
         ready.register(self._socket, select.POLLIN | select.POLLOUT)
         while len(pipeline):
-            happened = ready.poll(_left_ms(deadline))
+            happened = ready.poll(left_ms(deadline))
             if not happened:
                 raise TimeoutError
             flags = happened[0][1]
@@ -261,20 +252,6 @@ class SocketWire:
 
     def _too_late(self) -> CallTimeout:
         return CallTimeout(f"no answer from {self._server} in time; the outcome is unknown")
-
-
-def _left_ms(deadline: float) -> float | None:
-    """What is left until the deadline; None if there is none.
-
-    Raises:
-        TimeoutError: the deadline has passed.
-    """
-    if deadline == NEVER:
-        return None
-    left = deadline - _now_ms()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 class SyncConnection:
@@ -313,7 +290,7 @@ class SyncConnection:
 
     def now_ms(self) -> float:
         """A clock that only ever goes forward, in ms."""
-        return _now_ms()
+        return now_ms()
 
     def connect(self) -> None:
         """Open a connection now, so that a wrong address or token shows here and not at the first call.
@@ -338,9 +315,9 @@ class SyncConnection:
         """
         wire = self._idle_wire()
         if wire is None:
-            asked_at = _now_ms()
+            asked_at = now_ms()
             wire = self._open(timeout_ms)
-            timeout_ms = _less(timeout_ms, _now_ms() - asked_at)
+            timeout_ms = _less(timeout_ms, now_ms() - asked_at)
         try:
             answer = wire.ask(line, timeout_ms)
         except BaseException:
@@ -396,7 +373,7 @@ class SyncConnection:
     def open_wire(self, timeout_ms: float | None) -> Wire:
         """A connection of its own, authenticated: for a subscription. Whoever asked for it closes it."""
         try:
-            return self._dial(NEVER if timeout_ms is None else _now_ms() + timeout_ms, self._auth, None)
+            return self._dial(deadline_of(timeout_ms), self._auth, None)
         except OSError as error:
             raise self._unreachable(error) from error
 
@@ -427,13 +404,13 @@ class SyncConnection:
             if wire.generation != self._generation:
                 self._busy.discard(wire)
                 wire.close()
-            elif _now_ms() - wire.used_at > IDLE_MS and wire.stale():
+            elif now_ms() - wire.used_at > IDLE_MS and wire.stale():
                 self._discard(wire, idle=True)
             else:
                 return wire
 
     def _put_back(self, wire: Wire) -> None:
-        wire.used_at = _now_ms()
+        wire.used_at = now_ms()
         self._busy.discard(wire)
         self._idle.append(wire)
         if self._closed:
@@ -456,7 +433,7 @@ class SyncConnection:
     def _open(self, timeout_ms: float | None) -> Wire:
         """Connect, again and again until it works or the time is up."""
         allowed = [ms for ms in (timeout_ms, self._connect_timeout_ms) if ms is not None]
-        limit = _now_ms() + min(allowed) if allowed else NEVER
+        limit = now_ms() + min(allowed) if allowed else NEVER
         # Each thread counts its own attempts: together they would be taken for a server that is long gone.
         backoff = copy(self._backoff)
         pause_ms = backoff.delay_ms(random())  # noqa: S311 - spreads clients, guards nothing
@@ -469,7 +446,7 @@ class SyncConnection:
             except (OSError, ConnectionLost, CallTimeout) as error:
                 backoff.failed()
                 pause_ms = backoff.delay_ms(random())  # noqa: S311
-                if _now_ms() + pause_ms >= limit or tls.untrusted(error):
+                if now_ms() + pause_ms >= limit or tls.untrusted(error):
                     raise self._unreachable(error) from error
             else:
                 self._backoff.connected()
@@ -491,13 +468,13 @@ class SyncConnection:
             OSError: nobody there.
             FlashQError: the server refused the greeting or hung up.
         """
-        limit = min(limit, _now_ms() + DIAL_LIMIT_MS)
+        limit = min(limit, now_ms() + DIAL_LIMIT_S * 1000)
         generation = self._generation
-        wire = self._opens(generation, max(1.0, limit - _now_ms()))
+        wire = self._opens(generation, max(1.0, limit - now_ms()))
         try:
             for greeting in greetings:
                 if greeting is not None:
-                    calls.read_ok(wire.ask(greeting, _left_ms(limit)))
+                    calls.read_ok(wire.ask(greeting, left_ms(limit)))
         except BaseException:
             wire.close()
             raise

@@ -5,28 +5,20 @@ subscription has a connection of its own beside it.
 """
 
 import select
-import socket
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from flashq.client.address import Address
+from flashq.client.deadlines import deadline_of, left_ms, now_ms
 from flashq.client.http import KEEP_MS, OK_LINE, Conversation, Speaker, is_stream, stream_of, take_batch
-from flashq.client.pipeline import NEVER, checked_event
-from flashq.client.sockets import Stream, set_timeout, stale
+from flashq.client.pipeline import checked_event
+from flashq.client.sockets import DIAL_LIMIT_S, Stream, set_timeout, shut, stale
 from flashq.errors import CallTimeout, ConnectionLost, FlashQError
 
 RECEIVE_BYTES: Final = 65_536
 """Read at once."""
-
-DIAL_LIMIT_S: Final = 5.0
-"""One attempt to connect, as over lines."""
-
-
-def _now_ms() -> float:
-    return time.monotonic() * 1000
 
 
 class HttpWire:
@@ -73,7 +65,7 @@ class HttpWire:
         self._events: deque[bytes] = deque()
         self._closed = False
         self.generation = generation
-        self.used_at = _now_ms()
+        self.used_at = now_ms()
         self.answered = False
 
     def ask(self, line: bytes, timeout_ms: float | None) -> bytes:
@@ -84,11 +76,11 @@ class HttpWire:
             CallTimeout: no answer in time. In both cases the connection is of no use any more.
             BadRequest: the request cannot be sent over HTTP.
         """
-        return self._told([line], _deadline(timeout_ms))[0]
+        return self._told([line], deadline_of(timeout_ms))[0]
 
     def ask_all(self, lines: Sequence[bytes], timeout_ms: float | None) -> list[bytes | BaseException]:
         """Send many requests, in as few of HTTP as their sizes allow; from the first that failed on, the error."""
-        deadline = _deadline(timeout_ms)
+        deadline = deadline_of(timeout_ms)
         left = deque(lines)
         outcomes: list[bytes | BaseException] = []
         try:
@@ -103,7 +95,7 @@ class HttpWire:
         if not is_stream(line):
             return self.ask(line, timeout_ms)
         begins, queue, kinds = stream_of(line)
-        answer = self._subscribed(queue, kinds, _deadline(timeout_ms)) if begins else OK_LINE
+        answer = self._subscribed(queue, kinds, deadline_of(timeout_ms)) if begins else OK_LINE
         if not begins:
             self._drop(queue)
         return answer
@@ -115,7 +107,7 @@ class HttpWire:
             CallTimeout: none came in time.
             ConnectionLost: a stream ended, or events were left out; all that came before are taken.
         """
-        deadline = _deadline(timeout_ms)
+        deadline = deadline_of(timeout_ms)
         while not self._events:
             try:
                 self._look(deadline)
@@ -127,13 +119,13 @@ class HttpWire:
 
     def stale(self) -> bool:
         """Whether the server has closed the connection, or soon will."""
-        return _now_ms() - self.used_at > KEEP_MS or stale(self._stream)
+        return now_ms() - self.used_at > KEEP_MS or stale(self._stream)
 
     def close(self) -> None:
         """Close; a thread that waits here is woken."""
         self._closed = True
         for stream in [self._stream, *(stream for stream, _ in list(self._streams.values()))]:
-            _shut(stream)
+            shut(stream)
 
     # inside
 
@@ -157,20 +149,20 @@ class HttpWire:
 
     def _renew(self, deadline: float) -> None:
         """Another connection, since the server has ended this one in good order."""
-        _shut(self._stream)
+        shut(self._stream)
         self._conversation = Conversation(self._address)
         self._stream = self._connect(_seconds(deadline))
         if self._closed:
-            _shut(self._stream)
+            shut(self._stream)
 
     def _write(self, request: bytes, deadline: float) -> None:
         """Send a request; a server that refuses it before it has read it all has answered nevertheless."""
-        set_timeout(self._stream, _left_ms(deadline))
+        set_timeout(self._stream, left_ms(deadline))
         with suppress(BrokenPipeError, ConnectionResetError):
             self._stream.sendall(request)
 
     def _read(self, stream: Stream, conversation: Conversation, deadline: float) -> list[bytes]:
-        set_timeout(stream, _left_ms(deadline))
+        set_timeout(stream, left_ms(deadline))
         return conversation.receive(stream.recv(RECEIVE_BYTES))
 
     def _subscribed(self, queue: str, kinds: Sequence[str], deadline: float) -> bytes:
@@ -179,7 +171,7 @@ class HttpWire:
         try:
             stream = self._connect(_seconds(deadline))
             try:
-                set_timeout(stream, _left_ms(deadline))
+                set_timeout(stream, left_ms(deadline))
                 stream.sendall(conversation.stream(queue, kinds, self._speaker))
                 lines: list[bytes] = []
                 while not (conversation.begun or conversation.done):
@@ -198,13 +190,13 @@ class HttpWire:
         self._streams[queue] = (stream, conversation)
         self._events.extend(lines)
         if self._closed:
-            _shut(stream)
+            shut(stream)
         return OK_LINE
 
     def _drop(self, queue: str) -> None:
         old = self._streams.pop(queue, None)
         if old is not None:
-            _shut(old[0])
+            shut(old[0])
 
     def _look(self, deadline: float) -> None:
         """Take in what the streams bring, as soon as one of them brings something."""
@@ -214,7 +206,7 @@ class HttpWire:
             if number < 0:
                 raise self._lost("the client was closed")
             ready.register(number, select.POLLIN)
-        happened = ready.poll(_left_ms(deadline))
+        happened = ready.poll(left_ms(deadline))
         if not happened:
             raise TimeoutError
         for number, _ in happened:
@@ -228,32 +220,7 @@ class HttpWire:
         return ConnectionLost(f"the connection ended: {reason} ({self._address})")
 
 
-def _shut(stream: Stream) -> None:
-    """Close a connection so that whoever reads it wakes."""
-    with suppress(OSError):
-        stream.shutdown(socket.SHUT_RDWR)
-    stream.close()
-
-
-def _deadline(timeout_ms: float | None) -> float:
-    return NEVER if timeout_ms is None else _now_ms() + timeout_ms
-
-
-def _left_ms(deadline: float) -> float | None:
-    """What is left until the deadline; None if there is none.
-
-    Raises:
-        TimeoutError: it has passed.
-    """
-    if deadline == NEVER:
-        return None
-    left = deadline - _now_ms()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
 def _seconds(deadline: float) -> float:
     """How long connecting may take."""
-    left = _left_ms(deadline)
+    left = left_ms(deadline)
     return DIAL_LIMIT_S if left is None else min(DIAL_LIMIT_S, left / 1000)
