@@ -31,7 +31,7 @@ from flashq.storage import postgres_statements as sql
 from flashq.storage.files import FolderLock, make_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
-from flashq.storage.postgres_schema import Standing, migrate, require_safe, standing
+from flashq.storage.postgres_schema import Standing, migrate, require_safe, standing, version_of
 from flashq.storage.postgres_session import Away, Refused, Session
 from flashq.storage.postgres_tables import Tables
 from flashq.storage.windows import Retention, Windows
@@ -181,7 +181,8 @@ class PostgresStorage:
         require_safe(db, relaxed=self._relaxed)
         if self._relaxed:  # the schema and the epoch are for good: a token must never be given out twice
             db.execute("SET synchronous_commit = on")
-        migrate(db)
+        if not version_of(db):
+            migrate(db)  # nobody can be using what is not there
         found = standing(db)
         files = self._files(found.identity)
         high_water = self._high_water = HighWater(files.with_suffix(".highwater"))
@@ -194,6 +195,7 @@ class PostgresStorage:
             self._given_up.wait,
             above,
         )
+        migrate(db)  # an older schema is changed by its owner, and not under the hands of another
         if self._relaxed:
             db.execute("SET synchronous_commit = off")
         self._known = standing(db)  # the owner before may have gone on until now

@@ -67,6 +67,25 @@ def require_safe(session: Session, *, relaxed: bool) -> None:
         )
 
 
+def version_of(session: Session) -> int:
+    """The number of the newest step that was applied; 0 where there is no schema.
+
+    Args:
+        session: connected.
+
+    Raises:
+        StorageError: it is newer than this program.
+        Away: the database does not answer.
+    """
+    version = schema_number(session)
+    newest = steps("postgres")[-1].number
+    if version > newest:
+        raise StorageError(
+            f"{session.place}: its schema has number {version}, this program knows {newest}: use a newer FlashQ"
+        )
+    return version
+
+
 def migrate(session: Session) -> int:
     """Bring the schema up to the newest step; all missing steps in one transaction.
 
@@ -82,12 +101,9 @@ def migrate(session: Session) -> int:
     """
     known = steps("postgres")
     with session.transaction(f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({_LOCK})"):
-        version = _version(session)
-        if version > known[-1].number:
-            raise StorageError(
-                f"{session.place}: its schema has number {version}, this program knows {known[-1].number}: "
-                "use a newer FlashQ"
-            )
+        version = version_of(session)
+        if not version:
+            _make(session)
         missing = [step for step in known if step.number > version]
         for step in missing:
             session.execute(step.sql)
@@ -133,12 +149,9 @@ def schema_number(session: Session) -> int:
     return int(version)
 
 
-def _version(session: Session) -> int:
-    """The newest step applied, 0 for a schema that is made now."""
+def _make(session: Session) -> None:
+    """The schema, unless somebody made it for a role that may not, and the table that says how far it is."""
     ((there,),) = session.fetch("SELECT to_regnamespace('flashq') IS NOT NULL")
     if not there:
         session.execute("CREATE SCHEMA flashq")
-    ((known,),) = session.fetch("SELECT to_regclass('flashq.schema_version') IS NOT NULL")
-    if not known:
-        session.execute("CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (0)")
-    return schema_number(session)
+    session.execute("CREATE TABLE schema_version (version INTEGER NOT NULL); INSERT INTO schema_version VALUES (0)")

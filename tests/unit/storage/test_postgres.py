@@ -16,6 +16,7 @@ from flashq.storage import postgres_statements as sql
 from flashq.storage.postgres import PostgresStorage
 from flashq.storage.postgres_session import Session
 from flashq.storage.records import encode
+from flashq.storage.schema import Step, steps
 
 GROUP = encode([CronDeleted("x")])
 Make = Callable[..., PostgresStorage]
@@ -188,7 +189,7 @@ def test_a_start_is_durable_whatever_the_durability(make: Make, url: str, monkey
     monkeypatch.setattr(postgres.lease, "take", take)
     monkeypatch.setattr(postgres, "migrate", migrate)
     storage = make(durability="relaxed")
-    assert levels == ["on", "on"]
+    assert levels == ["on", "on", "on"]
     level(storage._db)
     assert levels[-1] == "off"
 
@@ -291,6 +292,22 @@ def test_a_database_that_is_not_there_ends_the_start(tmp_path: Path, monkeypatch
     with pytest.raises(StorageError, match="cannot be reached") as trouble:
         storage.open()
     assert "secret" not in str(trouble.value)
+
+
+def test_the_schema_of_a_live_server_is_left_alone(make: Make, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer program that finds it in use ends without having changed it; once it is the owner, it does."""
+    owner = make()
+    known = steps("postgres")
+    newer = [*known, Step(known[-1].number + 1, "newer", "CREATE TABLE newer (n int)")]
+    monkeypatch.setattr("flashq.storage.postgres_schema.steps", lambda backend: newer)
+    monkeypatch.setattr(postgres.lease, "RENEW_S", 0.01)
+    with pytest.raises(StorageError, match="another FlashQ server is using it"):
+        make("another folder")
+    there = "SELECT to_regclass('flashq.newer') IS NOT NULL"
+    assert query(url, there) == ["f"]
+    owner.close()
+    make("another folder").commit(1, GROUP)
+    assert query(url, there) == ["t"]
 
 
 def test_relaxed_durability_does_not_wait(make: Make, url: str) -> None:
