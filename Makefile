@@ -59,14 +59,14 @@ ci: lint types tidy faults browser ## run everything that must hold before a mer
 	$(BIN)/pytest -m alone $(ARGS)
 	@$(MAKE) --no-print-directory fuzz
 
-FAULT_TOOLS := strace mount umount mkfs.ext4 unshare nsenter setpriv prlimit faketime
+FAULT_TOOLS := strace mount umount mkfs.ext4 unshare nsenter setpriv prlimit faketime systemd-analyze
 
 faults: ## install what the fault tests use (by Debian's packages, as root), or say what is missing
 	@for tool in $(FAULT_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ -z "$$missing" ] || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
-	  apt-get install -y -qq --no-install-recommends strace mount e2fsprogs util-linux faketime; } || \
-	  echo "missing:$$missing; the tests that cut the power, make a disk fail or set a clock will skip (or fail, where CI is set)"
+	  apt-get install -y -qq --no-install-recommends strace mount e2fsprogs util-linux faketime systemd; } || \
+	  echo "missing:$$missing; the tests that cut the power, make a disk fail, set a clock or judge a unit will skip (or fail, where CI is set)"
 
 browser: ## install what the tests of the page use (Chromium, by Debian's packages, as root), or say what is missing
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
