@@ -43,8 +43,8 @@ class WebClient(LineClient):
     """The same over HTTP: what was sent since the last answer was read is the body of one request."""
 
     def __init__(self, port: int) -> None:
-        """Args: ``port``: of the HTTP door."""
-        self._web = HttpClient(port)
+        """Connect at once, or a client would note pushes to a server that is not there. Args: ``port``: of the door."""
+        self._web = HttpClient(port).connect()
         self._unsent: list[bytes] = []
         self._answers: deque[bytes] = deque()
 

@@ -40,6 +40,11 @@ class HttpClient:
     ) -> None:
         self.close()
 
+    def connect(self) -> "HttpClient":
+        """Connect now; else the first request does."""
+        self._connection.connect()
+        return self
+
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> None:
         """Send a request: ``body`` is JSON unless it is bytes. Underscores in a header's name are hyphens."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
