@@ -21,7 +21,7 @@ from flashq.client.async_connection import AsyncConnection, Wire
 from flashq.client.batch import Collected
 from flashq.client.calls import Call
 from flashq.client.encoding import FlowJob, encode
-from flashq.client.pipeline import MAX_REPEATS, RepeatBudget, Unreachable
+from flashq.client.pipeline import MAX_REPEATS, STORAGE_PAUSE_MS, RepeatBudget, Unreachable
 from flashq.client.results import (
     AckedBatch,
     AuditPage,
@@ -34,7 +34,7 @@ from flashq.client.results import (
     PushedIds,
     read_event,
 )
-from flashq.errors import BadRequest, ConnectionLost, FlashQError
+from flashq.errors import BadRequest, ConnectionLost, FlashQError, StorageError, StorageFull
 from flashq.model import EndedAttempt, HistoryEntry, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
 from flashq.protocol.replies import NodeView, SettingsView
@@ -816,7 +816,7 @@ class AsyncFlashQ:
     # --- how a call is made ---
 
     async def _do(self, call: Call[T]) -> T:
-        """Send one call, again if the connection is lost and it may be; give its result."""
+        """Send one call, again if it may be and the connection is lost or the server cannot save; give its result."""
         line = encode(call.request)
         self._budget.calls += 1
         asked_at = self._connection.now_ms()
@@ -828,7 +828,26 @@ class AsyncFlashQ:
             if not call.repeatable:
                 raise
             answer = await self._ask_again(line, asked_at, lost)
-        return call.read(answer)
+        while True:
+            try:
+                return call.read(answer)
+            except StorageFull:
+                raise
+            except StorageError as away:
+                if not call.repeatable:
+                    raise
+                answer = await self._ask_later(line, asked_at, away)
+
+    async def _ask_later(self, line: bytes, asked_at: float, away: StorageError) -> bytes:
+        """Send a line again whose outcome the server could not save, or raise that if there is no time left for it."""
+        left = self._left_ms(asked_at, self._call_timeout_ms)
+        if (left is not None and left <= STORAGE_PAUSE_MS) or not self._budget.take():
+            raise away
+        await self._connection.pause(STORAGE_PAUSE_MS)
+        try:
+            return await self._connection.ask(line, None if left is None else left - STORAGE_PAUSE_MS)
+        except ConnectionLost:  # the server has left: what it last said is all that is known
+            raise away from None
 
     async def _ask_again(self, line: bytes, asked_at: float, lost: ConnectionLost) -> bytes:
         """Send a line on a new connection after ``lost``, as often and as long as that makes sense."""
@@ -845,7 +864,7 @@ class AsyncFlashQ:
         raise lost
 
     async def _wait(self, ask: Callable[[int | None], Call[T]], wait_ms: int | None) -> T:
-        """Send a call that waits; if the connection is lost, ask again for what is left of its waiting time.
+        """Send a call that waits; if the server ends that early, ask again for what is left of its waiting time.
 
         Args:
             ask: makes the call for so many ms.
@@ -866,6 +885,14 @@ class AsyncFlashQ:
                 if repeats == MAX_REPEATS or not self._budget.take():
                     raise
                 repeats += 1
+                left = self._left_ms(asked_at, wait_ms)
+            except StorageFull:
+                raise
+            except StorageError:
+                left = self._left_ms(asked_at, wait_ms)
+                if left == 0 or not self._budget.take():
+                    raise
+                await self._connection.pause(STORAGE_PAUSE_MS if left is None else min(left, STORAGE_PAUSE_MS))
                 left = self._left_ms(asked_at, wait_ms)
 
     def _left_ms(self, asked_at: float, timeout_ms: int | None) -> int | None:

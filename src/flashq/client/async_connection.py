@@ -282,6 +282,10 @@ class AsyncConnection:
         """A clock that only ever goes forward, in ms."""
         return asyncio.get_running_loop().time() * 1000
 
+    async def pause(self, ms: float) -> None:
+        """Let ``ms`` pass."""
+        await asyncio.sleep(ms / 1000)
+
     async def connect(self) -> None:
         """Open the connection now, so that a wrong address or token shows here and not at the first call.
 

@@ -37,6 +37,11 @@ REPEAT_RESERVE: Final = 1_000
 """Repeats that may be saved up, and that a new client starts with: one lost connection full of pipelined calls."""
 
 
+STORAGE_PAUSE_MS: Final = 1_000
+"""The wait before a call is sent again that the server refused because its storage does not answer: it says so at once,
+and is back within seconds or for good."""
+
+
 class Unreachable(ConnectionLost):
     """There is no connection and none could be made. Nothing was sent: here the outcome is known."""
 

@@ -292,6 +292,10 @@ class SyncConnection:
         """A clock that only ever goes forward, in ms."""
         return now_ms()
 
+    def pause(self, ms: float) -> None:
+        """Let ``ms`` pass, or less if the client is closed."""
+        self._woken.wait(ms / 1000)
+
     def connect(self) -> None:
         """Open a connection now, so that a wrong address or token shows here and not at the first call.
 

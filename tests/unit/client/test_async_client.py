@@ -17,7 +17,7 @@ from tests.fakes.line_server import HANG_UP, OK, SILENCE, LineServer, Request, l
 
 from flashq.client import AsyncFlashQ, FlashQ, JobSpec, Unreachable
 from flashq.client.pipeline import MAX_REPEATS
-from flashq.errors import BadRequest, CallTimeout, ConnectionLost, FlashQError, NotFound
+from flashq.errors import BadRequest, CallTimeout, ConnectionLost, FlashQError, NotFound, StorageError, StorageFull
 
 JOB = {"id": 3, "queue": "q", "data": {"a": 1}, "token": "t"}
 
@@ -142,6 +142,72 @@ async def test_a_pull_survives_a_lost_connection(connect: Any) -> None:
         assert (job.id, job.data, job.token) == (3, {"a": 1}, "t")
         assert times[0] == 60_000
         assert 50_000 < times[1] <= 60_000
+
+
+AWAY = {"ok": False, "error": "The storage does not answer", "code": "storage_error"}
+
+
+class Refusing:
+    """A server that refuses, so many times, in words of its own, and then answers."""
+
+    def __init__(self, times: int, answer: dict[str, Any], refusal: dict[str, Any]) -> None:
+        self.left = times
+        self.answer = answer
+        self.refusal = refusal
+
+    def __call__(self, request: Request) -> bytes:
+        """Refuse or answer."""
+        told = self.refusal if self.left else self.answer
+        self.left -= self.left > 0
+        return line(**told, **({"reqId": request["reqId"]} if "reqId" in request else {}))
+
+
+async def test_what_a_server_could_not_save_is_sent_again(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, flavour: str
+) -> None:
+    """After a pause each time, if a repetition is safe; a push that names nothing is not, and its program is told."""
+    monkeypatch.setattr(f"flashq.client.{flavour}_client.STORAGE_PAUSE_MS", 1)
+    with LineServer(Refusing(5, {"ok": True, "id": 7}, AWAY)) as server:
+        assert await connect(server).push("q", 1, job_id="mine") == 7
+        assert [request["job_id"] for request in server.requests] == ["mine"] * 6
+    with LineServer(Refusing(1, {"ok": True, "id": 7}, AWAY)) as server:
+        with pytest.raises(StorageError, match="does not answer"):
+            await connect(server).push("q", 1)
+        assert server.commands() == ["PUSH"]
+
+
+async def test_a_wait_is_asked_again_when_the_server_cannot_save(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, flavour: str
+) -> None:
+    """For what is left of its time; one that has none left says why."""
+    monkeypatch.setattr(f"flashq.client.{flavour}_client.STORAGE_PAUSE_MS", 1)
+    with LineServer(Refusing(2, {"ok": True, "job": JOB}, AWAY)) as server:
+        job = await connect(server).pull("q", timeout=60_000)
+        assert job.id == 3
+        assert 50_000 < server.requests[2]["timeout"] <= 60_000
+    with LineServer(Refusing(1, {"ok": True, "job": JOB}, AWAY)) as server, pytest.raises(StorageError):
+        await connect(server).pull("q", timeout=0)
+
+
+async def test_a_full_disk_is_told_at_once(connect: Any) -> None:
+    """It does not go by itself; nor is a call sent again for which there is no time."""
+    full = {**AWAY, "code": "storage_full"}
+    with LineServer(Refusing(1, {"ok": True}, full)) as server, pytest.raises(StorageFull):
+        await connect(server).ping()
+    with LineServer(Refusing(1, {"ok": True}, AWAY)) as server:
+        with pytest.raises(StorageError):
+            await connect(server, call_timeout_ms=500).ping()
+        assert server.commands() == ["PING"]
+
+
+async def test_a_server_that_fails_and_leaves_is_believed(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, flavour: str
+) -> None:
+    """That there is no server any more says less than what it said last: the outcome is not known."""
+    monkeypatch.setattr(f"flashq.client.{flavour}_client.STORAGE_PAUSE_MS", 1)
+    answers = iter([line(**AWAY)])
+    with LineServer(lambda _: next(answers, HANG_UP)) as server, pytest.raises(StorageError):
+        await connect(server).push("q", 1, job_id="mine")
 
 
 async def test_a_pull_for_ever_stays_one(connect: Any) -> None:
