@@ -189,8 +189,11 @@ async def test_an_outage_as_operators_see_it(server: Server, storage: Outage) ->
     line.writer.close()
 
 
-async def test_a_worker_lives_through_an_outage(server: Server, storage: Outage) -> None:
+async def test_a_worker_lives_through_an_outage(
+    server: Server, storage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its attempts end well although they could not be told for a while, and nothing runs twice."""
+    monkeypatch.setattr("flashq.client.async_client.STORAGE_PAUSE_MS", 60_000)  # beyond the time of any call
     host, port = server.address
     tasks = App(f"flashq://{host}:{port}", default_queue="q")
     ran: list[int] = []
@@ -210,7 +213,7 @@ async def test_a_worker_lives_through_an_outage(server: Server, storage: Outage)
         await asyncio.wait_for(begun.wait(), 30)
         storage.there.clear()
         with pytest.raises(StorageError):
-            await client.with_options(call_timeout_ms=300).push("other", 1, job_id="mine")
+            await client.push("other", 1, job_id="mine")
         go_on.set()
         await eventually(lambda: server._runtime.away)
         storage.there.set()
