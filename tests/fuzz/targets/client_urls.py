@@ -39,7 +39,7 @@ def _resolved(url: str) -> str:
         address = resolve(url)
     except BadRequest as error:
         assert _TOKEN not in str(error), "a token is told"
-        return refused(error)
+        return refused(error).replace(url.partition(":")[0].lower(), "_")
     assert _TOKEN not in repr(address), "a token is shown"
     assert 1 <= address.port <= 65_535
     if not address.unix_socket:
