@@ -55,7 +55,7 @@ test: $(INSTALLED) ## run all tests but the slow ones (under five minutes)
 # Where CI is set nothing may be skipped for want of a tool: the fault tests fail instead.
 ci: export FLASHQ_REQUIRE_CHAOS := $(if $(CI),1,)
 ci: lint types tidy faults browser ## run everything that must hold before a merge
-	$(BIN)/pytest -n $(SLOW_JOBS) --ignore=tests/tidy -m "not alone" $(ARGS)
+	$(BIN)/pytest -n $(SLOW_JOBS) --dist worksteal --ignore=tests/tidy -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 	@$(MAKE) --no-print-directory fuzz
 

@@ -62,6 +62,7 @@ ROWS: Final[dict[int, tuple[str, ...]]] = {
         "INSERT INTO operations VALUES (2, 11, 'PAUSE', 'mail', 'anonymous', NULL, 'lines', NULL)",
         "UPDATE meta SET audited = 2",
     ),
+    6: ("UPDATE meta SET importing = ''",),
 }
 """What each schema brought, filled."""
 

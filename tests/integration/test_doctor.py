@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.server_process import ServerProcess
 
 from flashq.storage import checksums
+from flashq.storage.sqlite import SqliteStorage
 
 HOSTILE = "\x1b]0;owned\x07\u202e"
 
@@ -36,6 +37,16 @@ def doctor(process: ServerProcess, *options: str) -> tuple[int, str, str]:
         timeout=60,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def fold(process: ServerProcess) -> None:
+    """Have everything in the tables, as after a quiet time."""
+    storage = SqliteStorage(process.data / "flashq.db", steady_ms=lambda: 0)
+    storage.open()
+    assert list(storage.load().jobs)
+    while storage.tidy(idle=True):
+        pass
+    storage.close()
 
 
 def test_what_a_server_leaves_is_sound(process: ServerProcess) -> None:
@@ -71,7 +82,8 @@ def test_damage_is_told_and_shows_no_payload_as_it_is(process: ServerProcess) ->
 
 def test_names_from_clients_are_shown_escaped(process: ServerProcess) -> None:
     """What is wrong may name what a client has named."""
-    process.restart().stop()
+    process.stop()
+    fold(process)
     connection = apsw.Connection(str(process.data / "flashq.db"), vfs=checksums.vfs())
     connection.execute("UPDATE jobs SET unique_key = ?, queue = ?", (HOSTILE, HOSTILE))
     connection.close()

@@ -307,6 +307,7 @@ class World:
             raise Violation(f"changes were made while the storage was away: {self.journal.turn}")
         self.model.give_up(self.now, Refused("storage_error", AWAY))
         self._compare_deliveries()
+        self._inputs.append((self.journal.tail, "give_up", self.now))
 
     def _served(self) -> list[str]:
         return [job.queue for _, reply in self.answers for job in _jobs_of(reply)]
@@ -802,6 +803,10 @@ def _replay_tick(model: Model, now: Instant, hint: Any, served: Any, names: Any)
         model.learn(names)
 
 
+def _replay_give_up(model: Model, now: Instant) -> None:
+    model.give_up(now, Refused("storage_error", AWAY))
+
+
 def _replay_close(model: Model, session: int, calls: list[int], unread: Any, now: Instant, names: Any) -> None:
     for call in calls:
         model.unpark(call)
@@ -819,6 +824,7 @@ def _replay_back(model: Model, ms: int, unread: Any, now: Instant, hint: Any, se
 _REPLAY: Final[dict[str, Callable[..., None]]] = {
     "run": _replay_run,
     "tick": _replay_tick,
+    "give_up": _replay_give_up,
     "close": _replay_close,
     "back": _replay_back,
 }

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from flashq.worker import processes
 from flashq.worker.executors import TIMED_OUT
 from flashq.worker.processes import ChildFailed, ProcessExecutor
 
+BYSTANDERS: set[int] = set()
 TARGET = "tests.unit.worker.workshop:app"
 SOON = 20
 """Seconds after which what should have happened has not."""
@@ -119,9 +120,18 @@ async def floor(concurrency: int = 1, target: str = TARGET, **limits: int) -> As
         assert children() == []
 
 
+@pytest.fixture(autouse=True)
+def _bystanders() -> Iterator[None]:
+    """Processes that this one has started for other tests, such as a database, are none of ours."""
+    BYSTANDERS.update(children())
+    yield
+    BYSTANDERS.clear()
+
+
 def children() -> list[int]:
-    """The processes that this one has started and not buried."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    """The processes that this one has started in this test and not buried."""
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in map(int, found) if pid not in BYSTANDERS]
 
 
 async def there(path: Path) -> None:
