@@ -7,6 +7,7 @@ checked, nothing else. One connection has one request under way, as HTTP clients
 import multiprocessing
 import select
 import socket
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event
@@ -209,6 +210,8 @@ def _lines_beside(server: Server, size: Size) -> tuple[float, float]:
         finally:
             stop.set()
             load.join()
+        if load.exitcode:
+            raise RuntimeError("the load over HTTP has ended early")
     return quiet, busy
 
 
@@ -235,8 +238,8 @@ def _listener(server: Server) -> socket.socket:
 def _steady_pushes(server: Server, rate: float, stop: Event) -> None:
     """Pushes over HTTP at a fixed rate, over as many connections as it takes."""
     push = request(b"POST", b"/queues/%b/jobs" % QUEUE, b'{"data":%b}' % PAYLOAD)
-    idle = [connect(server, http=True) for _ in range(SINGLE)]
-    everybody = list(idle)
+    everybody = [connect(server, http=True) for _ in range(SINGLE)]
+    idle = deque(everybody)  # all in turn: the server closes what is idle for seconds
     ready = select.poll()
     by_number = {one.fileno(): one for one in everybody}
     for number in by_number:
@@ -245,7 +248,7 @@ def _steady_pushes(server: Server, rate: float, stop: Event) -> None:
     while not stop.is_set():
         due = int((perf_counter() - began) * rate) - sent
         for _ in range(min(due, len(idle))):
-            idle.pop().sendall(push)
+            idle.popleft().sendall(push)
             sent += 1
         for number, _ in ready.poll(1):
             receive(by_number[number])  # a short answer comes in one piece
