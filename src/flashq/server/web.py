@@ -99,6 +99,7 @@ class HttpConnection(HttpToolsProtocol):
         """It sent something."""
         self._at_once = MAX_AT_ONCE
         super().data_received(data)
+        self._at_once = 0  # nothing more is here: what is begun from now on need not wait for the end of a read
         if self._unread_body is not None:
             self._start(self.app)
         if self._head and not self.transport.is_closing():
@@ -243,8 +244,8 @@ class Web:
 
         Args:
             application: what answers.
-            at_once: what is asked first, with requests that came as a whole; it need not know what to do.
             room: asked by each new connection, which is counted already, whether there is room for it.
+            at_once: what is asked first, with requests that came as a whole; it need not know what to do.
         """
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whatever strangers send is no news
         self.config = Config(

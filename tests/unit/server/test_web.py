@@ -249,6 +249,24 @@ async def test_many_requests_of_one_read_are_not_answered_in_one_go() -> None:
         assert at_once.asked == MAX_AT_ONCE
 
 
+async def test_a_pipelined_request_is_asked_for_its_body() -> None:
+    """One whose head came while another was answered waits to hear that it may go on; it hears it in its turn."""
+    application, at_once = Application(), AtOnce(Application())
+    assert isinstance(at_once.instead, Application)
+    at_once.instead.hold.clear()
+    async with opened(application, at_once=at_once) as web:
+        streams = await connect(web)
+        head, body = LAST[:-3].replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"), LAST[-3:]
+        streams[1].write(POST + head)
+        async with asyncio.timeout(5):
+            while not any(connection.pipeline for connection in web.state.connections):
+                await asyncio.sleep(0)
+            at_once.instead.hold.set()
+            await streams[0].readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
+        streams[1].write(body)
+        assert await read(streams) == LAST_ANSWER % (5, b"hello")
+
+
 async def test_what_cannot_be_answered_at_once_goes_on_with_what_is_named() -> None:
     """With an application of its own or the whole one, and with its body; one behind it waits for its turn."""
     application, other = Application(), Application(b"other")
