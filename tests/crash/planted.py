@@ -4,8 +4,9 @@ Run as ``python -m tests.crash.planted BUG serve``.
 """
 
 import sys
+import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from tests.crash.careless import CARELESS
 
@@ -16,11 +17,12 @@ from flashq.storage.fold import Fold
 from flashq.storage.journal import Journal
 from flashq.storage.postgres import PostgresStorage
 from flashq.storage.postgres_session import Away
+from flashq.storage.sqlite import SqliteStorage
 from flashq.storage.windows import Windows
 
 
 def answers_leave_before_the_disk() -> None:
-    """No answer depends on any group, so all leave at once."""
+    """No answer depends on any group, so all leave at once; the disk is slow, or few kills would come in between."""
     gather = Runtime.gather
 
     def gather_and_forget(self: Runtime) -> int:
@@ -28,6 +30,16 @@ def answers_leave_before_the_disk() -> None:
         return 0
 
     Runtime.gather = gather_and_forget  # type: ignore[method-assign]
+    for storage in (SqliteStorage, PostgresStorage):
+        storage.commit = _slowly(storage.commit)  # type: ignore[attr-defined]
+
+
+def _slowly(commit: Callable[[Any, int, bytes], None]) -> Callable[[Any, int, bytes], None]:
+    def commit_late(self: Any, number: int, blob: bytes) -> None:
+        time.sleep(0.05)
+        commit(self, number, blob)
+
+    return commit_late
 
 
 def the_tail_is_skipped() -> None:

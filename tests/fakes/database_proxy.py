@@ -20,8 +20,11 @@ PIECE_BYTES: Final = 1 << 16
 COMMIT_BYTES: Final = 1_000
 """What is sent at once and is longer carries jobs; what only asks, or renews a lease, is shorter."""
 
-FINISHED: Final = b"Z\x00\x00\x00\x05I"
-"""ReadyForQuery outside of a transaction: whatever was sent before is committed, or was refused."""
+READY: Final = b"Z\x00\x00\x00\x05"
+"""ReadyForQuery, but for its last byte: the answer is complete."""
+
+FINISHED: Final = READY + b"I"
+"""The same outside of a transaction: whatever was sent before is committed, or was refused."""
 
 
 class Cut(Enum):
@@ -161,6 +164,11 @@ class DatabaseProxy:
             if lost.endswith(FINISHED):
                 self._struck.set()
                 return
+            if lost[:-1].endswith(READY):  # within a transaction: nothing is committed yet, so it is not the one
+                pair.swallows = False
+                self._armed = Cut.AFTER
+                pair.client.sendall(lost)
+                lost = b""
 
     def _take_armed(self) -> Cut | None:
         with self._lock:

@@ -161,6 +161,19 @@ def test_a_request_is_lost_where_it_should_be(
     assert query(url, f"SELECT count(*) FROM {name}") == [rows]
 
 
+def test_an_answer_within_a_transaction_is_no_commit(running: BreakableCluster, proxy: DatabaseProxy) -> None:
+    """It passes, and the answer that is lost is that of a later commit."""
+    query(running.url, "CREATE TABLE in_two_steps (text text)")
+    insert = f"INSERT INTO in_two_steps VALUES ('{'x' * COMMIT_BYTES}')"
+    struck = proxy.arm(Cut.AFTER)
+    steps = [arg for sql in ("BEGIN", insert, "COMMIT", insert) for arg in ("-c", sql)]
+    psql = [installed() / "bin" / "psql", "--no-psqlrc", "-At", *steps, proxy.url("postgres", USER)]
+    done = subprocess.run(psql, capture_output=True, text=True, timeout=20)
+    assert (done.stdout.split("\n"), done.returncode) == (["BEGIN", "INSERT 0 1", "COMMIT", ""], 2)
+    assert struck.is_set()
+    assert query(running.url, "SELECT count(*) FROM in_two_steps") == ["2"]
+
+
 def test_every_connection_is_cut(proxy: DatabaseProxy) -> None:
     """A client that waits for its answer gets none, and the next one may come."""
     url = proxy.url("postgres", USER)

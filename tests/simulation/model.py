@@ -23,6 +23,8 @@ Decisions where the contract is silent, each of them what a user would expect le
 from bisect import bisect_left, insort
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from copy import copy
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, Struct
@@ -850,14 +852,11 @@ class Model:
                 self.queues[name].waiters.remove(waiter)
 
     def give_back(self, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
-        """Deliveries of (id, token) whose answers never left."""
+        """Deliveries of (id, token) whose answers never left; one from several queues has a token for each of them."""
         for delivery in unread:
-            ids = [
-                id
-                for id, token in delivery
-                if (job := self.jobs.get(id)) and job.state == "active" and job.token == token
-            ]
-            self._hand_back(list(reversed(ids)), now)
+            for token, part in groupby(delivery, itemgetter(1)):
+                ids = [id for id, _ in part if self._is_live(id, token)]
+                self._hand_back(list(reversed(ids)), now)
 
     def come_back(
         self,
