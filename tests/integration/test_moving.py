@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.kept import commit
+from tests.fakes.postgres import Databases
 from tests.fakes.server_process import ServerProcess
+
+from flashq.storage.postgres import PostgresStorage
 
 JOBS = 3_000
 
@@ -89,6 +93,17 @@ def test_through_a_pipe(process: ServerProcess, tmp_path: Path) -> None:
     assert (code, json.loads(said)["jobs"]) == (0, JOBS + 4)
     again = flashq(tmp_path / "new", "export", "-")[1]
     assert again.splitlines()[1:] == [*out.splitlines()[1:-1], again.splitlines()[-1]]
+
+
+def test_an_export_of_postgres_says_so(databases: Databases, tmp_path: Path) -> None:
+    """In one word, however the address spells it."""
+    with databases.fresh() as url:
+        commit(PostgresStorage(url, tmp_path, steady_ms=lambda: 0), [])
+        for scheme in ("postgres", "postgresql"):
+            spelt = f"{scheme}://{url.partition('://')[2]}"
+            code, out, err = flashq(tmp_path, "export", "-", "--database-url", spelt)
+            assert (code, err) == (0, "")
+            assert json.loads(out.splitlines()[0])["storage"] == "postgres"
 
 
 def test_an_import_that_is_killed(process: ServerProcess, tmp_path: Path) -> None:

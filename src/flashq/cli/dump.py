@@ -20,7 +20,7 @@ from flashq.server.clock import now
 from flashq.storage.dump import Reader, lines_of
 from flashq.storage.files import make_file, publish
 from flashq.storage.importing import Counted, Import, lines_there
-from flashq.storage.open import storage_for
+from flashq.storage.open import kind_of, storage_for
 from flashq.storage.reading import Reading
 
 _Result = TypeVar("_Result")
@@ -60,7 +60,7 @@ def export(wishes: Wishes, /, file: str, **given: Any) -> None:  # noqa: ANN401 
     with opened(given) as reading, _written(file) as out:
         for _, check in reading.checks():
             check()
-        lines, size = _export(wishes, reading, out, _kind(given))
+        lines, size = _export(wishes, reading, out, kind_of(_config(given).storage_url))
     if file != _STREAM:
         wishes.show.done(f"{lines} lines, {size} bytes written to {file}", lines=lines, bytes=size, file=file)
 
@@ -144,10 +144,6 @@ def _config(given: dict[str, Any]) -> Config:
         return from_environment(**given)
     except ConfigError as error:
         raise Misconfigured(str(error)) from None
-
-
-def _kind(given: dict[str, Any]) -> str:
-    return _config(given).storage_url.partition(":")[0]
 
 
 @contextmanager

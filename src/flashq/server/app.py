@@ -42,7 +42,7 @@ from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.tls import Tls
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
-from flashq.storage.open import name_of, storage_for
+from flashq.storage.open import kind_of, name_of, storage_for
 from flashq.storage.windows import Retention
 from flashq.storage.writer import Writer
 from flashq.webhooks.delivery import Deliveries, Post
@@ -160,14 +160,15 @@ class Server:
         """See `flashq.commands.session.Host`."""
         config = self.config
         host, port = self.address
+        version, storage, durability = _about(config)
         return SettingsView(
-            version=__version__,
+            version=version,
             host=host,
             port=port,
             http_port=self.http_port,
             unix_socket=config.unix_socket or None,
-            storage=_kind(config),
-            durability="none" if _kind(config) == "memory" else config.durability,
+            storage=storage,
+            durability=durability,
             auth=self._context.access.anonymous is None,
             tls=self.tls is not None,
             exposed=self.exposed,
@@ -246,7 +247,8 @@ class Server:
     async def _open_http(self) -> None:
         from flashq.server.httpdoor import HttpDoor
 
-        door = HttpDoor(self.config, _kind(self.config), self._context, self._runtime, self._gauges, self._room)
+        kind = kind_of(self.config.storage_url)
+        door = HttpDoor(self.config, kind, self._context, self._runtime, self._gauges, self._room)
         self._doors.append(door)
         await door.listen(self.tls)
         self.http_port = door.port
@@ -346,7 +348,8 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     snapshot = storage.load()
     if snapshot.importing:
         raise StorageError(
-            f"An import into {_kind(config)} was broken off, so not all is there: run it again with the same file"
+            f"An import into {kind_of(config.storage_url)} was broken off, so not all is there: "
+            "run it again with the same file"
         )
     engine = restore(snapshot, settings, nonce=nonce, now=now)
     wrong = check(engine)
@@ -360,14 +363,8 @@ def _make_engine(config: Config, storage: Storage | None, now: Instant) -> Engin
     return engine
 
 
-def _kind(config: Config) -> str:
-    """What keeps the jobs, in a word: an address may hold a password."""
-    kind = config.storage_url.partition(":")[0]
-    return "postgres" if kind == "postgresql" else kind
-
-
 def _about(config: Config) -> About:
-    kind = _kind(config)
+    kind = kind_of(config.storage_url)
     return About(__version__, kind, "none" if kind == "memory" else config.durability)
 
 

@@ -27,6 +27,15 @@ def name_of(url: str) -> str:
     return place_of(url) if url.startswith(_POSTGRES) else url
 
 
+def kind_of(url: str) -> str:
+    """What keeps the jobs, in a word: ``sqlite``, ``postgres`` or ``memory``, however the address spells it.
+
+    Args:
+        url: as for `storage_for`.
+    """
+    return "postgres" if url.startswith(_POSTGRES) else url.partition(":")[0]
+
+
 def storage_for(
     url: str,
     *,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flashq.storage.open import name_of, reading_for, storage_for
+from flashq.storage.open import kind_of, name_of, reading_for, storage_for
 from flashq.storage.postgres import PostgresStorage
 from flashq.storage.reading import SqliteReading
 from flashq.storage.sqlite import SqliteStorage
@@ -25,7 +25,7 @@ def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_postgres(tmp_path: Path, scheme: str) -> None:
-    """Both names of the scheme; nothing is reached before it is opened, and the name of it has no password."""
+    """Both names of the scheme mean the same; nothing is reached before it is opened, and no name has the password."""
     url = f"{scheme}://me:secret@host/db"
     storage = storage_for(url, durability="full", steady_ms=lambda: 0, folder=tmp_path / "a")
     assert isinstance(storage, PostgresStorage)
@@ -33,6 +33,7 @@ def test_postgres(tmp_path: Path, scheme: str) -> None:
     assert not (tmp_path / "a").exists()
     assert name_of(url) == "PostgreSQL database db at host"
     assert name_of("memory://") == "memory://"
+    assert [kind_of(url), kind_of("sqlite:///a"), kind_of("memory://")] == ["postgres", "sqlite", "memory"]
 
 
 def test_memory_is_no_storage() -> None:
