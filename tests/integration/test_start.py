@@ -6,6 +6,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
@@ -312,6 +313,51 @@ def test_told_to_go(tmp_path: Path, number: int) -> None:
         server.start()
         with server.client() as client:
             assert client.ok("PULL", queue="q")["job"]["id"] == id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_go_while_its_database_does_not_answer(tmp_path: Path, number: int) -> None:
+    """It ends at once, with 0, and not when it would have given up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgres://flashq@127.0.0.1:{silent.getsockname()[1]}/jobs"
+        server = ServerProcess(tmp_path, url=url)
+        server.launch()
+        with server:
+            silent.settimeout(20)
+            with silent.accept()[0]:
+                server.signal(number)
+                assert server.wait(2) == 0
+            assert server.errors() == "flashq: told to stop while starting\n"
+
+
+RECOVERING = """
+import sys, flashq.server.app as app
+def slowly(*arguments, **more):
+    print("recovering", file=sys.stderr, flush=True)
+    while True: pass
+app.restore = slowly
+from flashq.cli.main import main
+main()
+"""
+
+
+def test_told_to_go_in_a_long_recovery(tmp_path: Path) -> None:
+    """The loop is busy: the process ends at once, with 0, and the next start finds what was confirmed."""
+    with ServerProcess(tmp_path) as server:
+        with server.client() as client:
+            client.ok("PUSH", queue="q", data=1)
+        server.kill()
+        recovering = ServerProcess(tmp_path, command=(sys.executable, "-c", RECOVERING, "serve"))
+        recovering.launch()
+        with recovering:
+            deadline = time.monotonic() + 20
+            while "recovering" not in recovering.errors():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert recovering.stop(2) == 0
+        server.start()
+        with server.client() as client:
+            assert client.ok("STATS")["queued"] == 1
 
 
 def test_going_under_load(tmp_path: Path) -> None:

@@ -1,10 +1,19 @@
-"""From the command line to the exit code: choose the loop, listen to signals, run one server to its end."""
+"""From the command line to the exit code: choose the loop, listen to signals, run one server to its end.
+
+A signal that comes while the server starts ends the process there and then. The event loop hears nothing at that time:
+it waits for a database that does not answer, or for a long recovery. And there is nothing to be put in order. Nobody
+was promised anything yet, and what storage holds is whole at every moment, as it must be for a process that is killed.
+"""
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any, Final
 
 try:
@@ -21,6 +30,8 @@ from flashq.server.app import SWITCH_INTERVAL_S, Server
 log = logging.getLogger("flashq")
 
 EXIT_CONFIG: Final = 1
+
+STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 SHORT_TOKEN_CHARS: Final = 16
 """Below it a token is rather a word that somebody chose than one that was drawn."""
@@ -52,10 +63,11 @@ def run(config: Config, ready: Callable[[Server], None]) -> int:
 async def _serve(config: Config, ready: Callable[[Server], None]) -> int:
     server = Server(config)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         loop.add_signal_handler(number, server.stop)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    await server.start()
+    with _leaving_at_once():
+        await server.start()
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     if server.exposed:
         log.warning("listening on %s without tokens: everybody who reaches this address may do everything", config.host)
@@ -63,6 +75,30 @@ async def _serve(config: Config, ready: Callable[[Server], None]) -> int:
         log.warning("AUTH_TOKENS holds a token of under %d characters: it can be guessed", SHORT_TOKEN_CHARS)
     ready(server)
     return await server.run()
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Inside, the numbers of signals go to a thread instead of the loop, and the first one to stop ends the process."""
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    thread = Thread(target=_leave_when_told, args=(heard,), name="flashq-starting", daemon=True)
+    thread.start()
+    of_the_loop = signal.set_wakeup_fd(told.fileno())
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(of_the_loop)
+        told.close()
+        thread.join()
+        heard.close()
+
+
+def _leave_when_told(heard: socket.socket) -> None:
+    while numbers := heard.recv(16):
+        if any(number in STOPS for number in numbers):
+            print("flashq: told to stop while starting", file=sys.stderr, flush=True)  # noqa: T201  # as in _give_up
+            os._exit(0)
 
 
 def _loop_factory(name: str) -> Callable[[], Any] | None:
