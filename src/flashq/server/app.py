@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from ssl import SSLContext
 from typing import Final
@@ -130,9 +131,11 @@ class Server:
             self._context.private_webhooks = self.config.webhook_allow_private
             self._watch_files(loop)
             if self._storage is not None:
-                runtime = self._runtime
+                runtime, storage = self._runtime, self._storage
+                if storage.held_until_ms < inf:
+                    runtime.hold_under(lambda: storage.held_until_ms)
                 self._writer = Writer(
-                    self._storage,
+                    storage,
                     lambda number, took_us: _call(loop, self._committed, number, took_us),
                     lambda error: _call(loop, runtime.commit_failed, error),
                     clock.steady_us,

@@ -4,6 +4,10 @@ One rule keeps every promise: **nothing leaves before what it depends on is dura
 depends on the newest group of records at the moment it was made. With nothing pending it leaves at once; otherwise it
 waits with its connection until the writer has reported that group. Without storage nothing ever waits.
 
+Where another server can take over what is remembered, an answer that nothing waits for could be wrong: a process that
+was frozen does not know what happened meanwhile. So once its lease may have run out, every answer depends on a commit,
+of nothing if nothing happened: only the owner's succeed.
+
 If a commit fails, what is in memory is ahead of what is remembered, and none of it can be told. So the process ends
 and recovers from disk; there is no code that rolls anything back.
 
@@ -95,7 +99,7 @@ class Runtime:
         """
         self.engine = engine
         self.hub = Hub(self._watch, engine.epoch)
-        self.clock = clock
+        self.clock = self._clock = clock
         self.ring: Ring | None = None
         self.held_back = False
         self.owed: Callable[[int], None] = _to_nobody
@@ -131,6 +135,25 @@ class Runtime:
         self._ticking = True
         self.tick()
 
+    def hold_under(self, held_until_ms: Callable[[], float]) -> None:
+        """What is remembered is ours for a time: after it, answers wait until it is known that it still is.
+
+        The question goes with the clock, which is asked before every command and before whatever falls due. Servers
+        that nobody can replace keep the plain one.
+
+        Args:
+            held_until_ms: until when nobody else can have taken over, on the steady clock.
+        """
+
+        def clock() -> Instant:
+            now = self._clock()
+            if now.steady >= held_until_ms() and self._journal is not None:
+                self._journal.begin_group()
+                self._commit_in_a_moment()
+            return now
+
+        self.clock = clock
+
     def stop(self) -> None:
         """Tick no more. What is on its way to the disk still arrives."""
         self._ticking = False
@@ -158,9 +181,7 @@ class Runtime:
         records = self.engine.outbox.take_records()
         if records:
             journal.append(records)
-            if not self._commit_soon:
-                self._commit_soon = True
-                self._loop.call_soon(self._commit)
+            self._commit_in_a_moment()
             if journal.unsynced_bytes > MAX_UNSYNCED_BYTES and not (self.held_back or self.away):
                 self.held_back = True
                 for door in self._doors:
@@ -278,13 +299,18 @@ class Runtime:
 
     # --- commits ---
 
+    def _commit_in_a_moment(self) -> None:
+        if not self._commit_soon:
+            self._commit_soon = True
+            self._loop.call_soon(self._commit)
+
     def _commit(self) -> None:
         self._commit_soon = False
         if self._journal is None or self._writer is None or self._failed is not None:
             return
         group = self._journal.next_group()
         if group is not None:
-            self._submitted_at = self.clock().steady
+            self._submitted_at = self._clock().steady
             self._looks = 0
             self._writer.submit(*group)
             if self._look_timer is None:
@@ -299,7 +325,7 @@ class Runtime:
         submitted_at, self._submitted_at = self._submitted_at, None
         self._commit()
         if self.away and submitted_at is not None:
-            self._come_back(self.clock(), submitted_at)
+            self._come_back(self._clock(), submitted_at)
         released, self._gated = self._gated, {}
         for gated in released:
             gated.release(number)
@@ -327,12 +353,12 @@ class Runtime:
             self._go_away()
             log.warning(
                 "the storage has not answered for %d ms: commands are refused until it does",
-                self.clock().steady - self._submitted_at,
+                self._clock().steady - self._submitted_at,
             )
 
     def _go_away(self) -> None:
         self.away = True
-        self._away_since = self.clock().steady
+        self._away_since = self._clock().steady
         self.refuse_commands(True)
         self._refuse_held(StorageError(UNKNOWN))
         if self.held_back:  # what comes is refused, and for that it must be read

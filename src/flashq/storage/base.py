@@ -88,6 +88,14 @@ class Storage(Protocol):
         """
         ...
 
+    @property
+    def held_until_ms(self) -> float:
+        """Until when, on the steady clock, no other server can have taken over; infinite: none can while we live.
+
+        A commit that succeeds later proves that none has. Asked on any thread, from `open` on.
+        """
+        ...
+
     def give_up(self) -> None:
         """A commit that waits for something that may come back shall fail instead, and so shall every later one.
 

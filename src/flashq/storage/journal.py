@@ -78,6 +78,10 @@ class Journal:
         group.bytes += size
         self.unsynced_bytes += size
 
+    def begin_group(self) -> None:
+        """Write a group next even if nothing comes into it: a reply made now waits for a commit that begins later."""
+        self._gathering()
+
     def next_group(self) -> tuple[int, bytes] | None:
         """The next group to write.
 

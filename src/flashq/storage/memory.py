@@ -6,6 +6,7 @@ journal, and is too slow and too large for anything but tests: a server without 
 
 from collections.abc import Iterator
 from itertools import islice
+from math import inf
 
 from flashq.engine.records import Snapshot
 from flashq.engine.trail import Question, numbered
@@ -73,6 +74,11 @@ class MemoryStorage:
             records, newest = numbered(decode(blob), newest)
             yield
             question.feed(records)
+
+    @property
+    def held_until_ms(self) -> float:
+        """Always ours. See `flashq.storage.base.Storage`."""
+        return inf
 
     def give_up(self) -> None:
         """Nothing waits here for what may come back."""

@@ -167,7 +167,7 @@ class PostgresStorage:
 
     @property
     def held_until_ms(self) -> int:
-        """Until when, on the steady clock, no other server can have taken over."""
+        """Until when the lease holds at least. See `flashq.storage.base.Storage`."""
         return self._keeper.held_until_ms
 
     def _let_go(self) -> None:

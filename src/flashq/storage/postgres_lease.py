@@ -134,7 +134,7 @@ class Keeper:
     """Renews a lease until it is stopped or somebody else has it. Its thread runs from the moment it is made.
 
     Attributes:
-        held_until_ms: on the steady clock, as long as which nobody else can have taken over.
+        held_until_ms: on the steady clock, as long as which nobody else can have taken over; 0 until it is renewed.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Keeper:
             steady_ms: milliseconds of a clock that never jumps.
             lost: called on the thread, once, when somebody else has the lease.
         """
-        self.held_until_ms = steady_ms() + TTL_MS - MARGIN_MS
+        self.held_until_ms = 0
         self._session = session
         self._epoch = epoch
         self._steady_ms = steady_ms

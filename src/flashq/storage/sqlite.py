@@ -16,6 +16,7 @@ FULL. A killed server loses nothing by it, a power cut at most what the last sec
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +111,11 @@ class SqliteStorage:
         with self._plainly():
             self._require_writable()
             yield from self._windows.read(question)
+
+    @property
+    def held_until_ms(self) -> float:
+        """Always ours: the folder is locked. See `flashq.storage.base.Storage`."""
+        return inf
 
     def give_up(self) -> None:
         """Nothing waits here for what may come back."""

@@ -137,6 +137,44 @@ async def test_a_commit_is_asked_for_at_the_end_of_the_turn() -> None:
     rig.runtime.stop()
 
 
+async def test_after_its_lease_an_answer_waits_for_a_commit() -> None:
+    """One that began afterwards, also of a command that changes nothing; while the lease holds none is asked for."""
+    rig = Rig()
+    runtime, held_until = rig.runtime, [rig.now.steady + 1]
+    runtime.hold_under(lambda: held_until[0])
+    assert (runtime.clock(), runtime.gather()) == (rig.now, 0)
+    rig.push()
+    await turn()
+    rig.pass_time(1)
+    assert (runtime.clock(), runtime.gather()) == (rig.now, 2)
+    await turn()
+    assert rig.writer.groups == [1]
+    runtime.committed(1)
+    assert rig.writer.groups == [1, 2]
+    assert runtime.durable == 1
+    runtime.committed(2)
+    assert runtime.durable == 2
+    await turn()
+    assert rig.writer.groups == [1, 2]
+    held_until[0] += 1
+    assert (runtime.clock(), runtime.gather()) == (rig.now, 2)
+    runtime.stop()
+
+
+async def test_nothing_falls_due_unseen_after_the_lease() -> None:
+    """A job whose delay is over is handed out once a commit has shown that it is still ours to hand out."""
+    rig, door = Rig(), Door()
+    rig.push(delay=50)
+    rig.park(door)
+    await turn()
+    rig.runtime.committed(1)
+    rig.runtime.hold_under(lambda: rig.now.steady)
+    rig.pass_time(50)
+    rig.runtime.tick()
+    assert rig.runtime.gather() == 2
+    rig.runtime.stop()
+
+
 async def test_the_next_group_fills_while_one_is_written() -> None:
     """It is written as soon as the other is safe; until then nothing of it is."""
     rig = Rig()

@@ -39,6 +39,22 @@ def test_a_turn_without_records_starts_no_group() -> None:
     assert (journal.tail, journal.next_group()) == (0, None)
 
 
+def test_a_group_without_records_can_be_asked_for() -> None:
+    """It is one for however many ask before it is written; who asks while it is written waits for another."""
+    journal = Journal(0)
+    for _ in range(2):
+        journal.begin_group()
+        assert journal.tail == 1
+    found = journal.next_group()
+    assert found is not None
+    assert (found[0], decode(found[1])) == (1, [])
+    journal.begin_group()
+    assert (journal.tail, journal.durable, journal.next_group()) == (2, 0, None)
+    journal.committed(1)
+    journal.append([pushed(1)])
+    assert journal.tail == 2
+
+
 def test_records_gather_while_a_group_is_written() -> None:
     """What comes during a commit goes together into the next one."""
     journal = Journal(0)
