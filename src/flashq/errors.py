@@ -34,10 +34,13 @@ class FlashQError(Exception):
     Attributes:
         code: the stable word that programs match on.
         http_status: what the HTTP door answers.
+        retry_after_ms: client side: how long whoever asks again has to wait at least, as the server, or a proxy before
+            it, said; 0: nothing was said.
     """
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
+    retry_after_ms: int = 0
 
 
 class BadRequest(FlashQError):

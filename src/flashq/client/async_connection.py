@@ -55,6 +55,7 @@ class Wire(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
         self._reason = "the connection ended"
+        self._retry_after_ms = 0
         self._event_wanted: asyncio.Future[None] | None = None
         self._reading = True
         self.ended = False
@@ -175,6 +176,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by whichever side."""
+        if isinstance(exc, ConnectionLost):
+            self._retry_after_ms = exc.retry_after_ms
         self._end(f"the connection ended: {exc}" if exc else "the server closed the connection")
         if not self.gone.done():
             self.gone.set_result(None)
@@ -224,7 +227,9 @@ class Wire(asyncio.Protocol):
         self._set_alarm(self._pipeline.next_deadline())
 
     def _lost(self) -> ConnectionLost:
-        return ConnectionLost(f"{self._reason} ({self._server})")
+        lost = ConnectionLost(f"{self._reason} ({self._server})")
+        lost.retry_after_ms = self._retry_after_ms
+        return lost
 
     def _end(self, reason: str) -> None:
         """Nothing will be asked or answered any more; tell all who wait. Only the first reason counts."""
@@ -444,7 +449,7 @@ class AsyncConnection:
                 self._backoff.connected()
                 return
             except (OSError, ConnectionLost) as error:
-                self._backoff.failed()
+                self._backoff.failed(error)
                 pause = self._backoff.delay_ms(random()) / 1000  # noqa: S311
                 if loop.time() + pause >= limit or tls.untrusted(error):
                     raise self._unreachable(error) from error

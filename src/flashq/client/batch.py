@@ -35,6 +35,9 @@ class Collected:
 
     Args:
         job_ids: where pushes get their ``job_id`` from, if they are to be safe to repeat.
+
+    Attributes:
+        pause_ms: how long to wait before what is left is sent again.
     """
 
     def __init__(self, job_ids: Iterator[str] | None = None) -> None:
@@ -42,6 +45,7 @@ class Collected:
         self._left: list[tuple[Call[Any], bytes, Pending[Any]]] = []
         self._all: list[Pending[Any]] = []
         self._rounds = 0
+        self.pause_ms = 0
 
     def __len__(self) -> int:
         """How many calls were put in."""
@@ -71,11 +75,13 @@ class Collected:
             Whether there is something to send again.
         """
         again = []
+        self.pause_ms = 0
         for entry, outcome in zip(self._left, outcomes, strict=True):
             call, _, pending = entry
-            lost = isinstance(outcome, ConnectionLost)
-            if lost and call.repeatable and self._rounds < MAX_REPEATS and budget.take():
+            may_again = call.repeatable and self._rounds < MAX_REPEATS
+            if isinstance(outcome, ConnectionLost) and may_again and budget.take():
                 again.append(entry)
+                self.pause_ms = max(self.pause_ms, outcome.retry_after_ms)
             elif isinstance(outcome, BaseException):
                 pending.reject(outcome)
             else:

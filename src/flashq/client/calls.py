@@ -51,6 +51,7 @@ class _Refusal(Struct):
     error: str = ""
     code: str = ""
     id: int = 0
+    retry_after_ms: int = 0  # of an answer over HTTP: see client/http.py
 
 
 _read_refusal = json.Decoder(_Refusal).decode
@@ -74,7 +75,9 @@ def raise_refusal(line: bytes) -> None:
     kind = BY_CODE.get(refusal.code, FlashQError)
     if kind is Duplicate:
         raise Duplicate(refusal.error, refusal.id)
-    raise kind(refusal.error or "the server refused without saying why")
+    refused = kind(refusal.error or "the server refused without saying why")
+    refused.retry_after_ms = refusal.retry_after_ms
+    raise refused
 
 
 def read_ok(line: bytes) -> None:

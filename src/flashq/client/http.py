@@ -14,7 +14,8 @@ of each line. Redirects are not followed: a token would go to whoever is named t
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -39,6 +40,9 @@ MAX_REFUSAL_BYTES: Final = 64 * 1024
 
 MAX_UNENDED_BYTES: Final = 2 * MAX_ANSWER_BYTES
 """An answer line without an end: its payloads have a bound, and what stands around them is no longer than they."""
+
+MAX_RETRY_AFTER_MS: Final = 60_000
+"""The longest wait that a server or proxy may ask for: by then nobody knows any more whether it still holds."""
 
 KEEP_MS: Final = 4_000
 """How long a connection may be idle before it is not used again: less than the five seconds after which the server
@@ -189,6 +193,7 @@ class _Refusal(Struct, omit_defaults=True):
     code: str = ""
     id: int | UnsetType = UNSET
     req_id: str | None = field(default=None, name="reqId")
+    retry_after_ms: int = 0
 
 
 _read_refusal = json.Decoder(_Refusal).decode
@@ -236,6 +241,28 @@ class EventReader:
         if not data:
             return []
         return [data if kind == b"lagged" else b'{"event":%b}' % data]
+
+
+def retry_after_ms(headers: Mapping[bytes, bytes]) -> int:
+    """How long whoever asks again has to wait.
+
+    Args:
+        headers: of an answer. ``Retry-After`` is in seconds or a moment, which is held against the answer's ``Date``:
+            so only one clock counts.
+
+    Returns:
+        Milliseconds, at most `MAX_RETRY_AFTER_MS`; 0 without the header, or if it cannot be read.
+    """
+    text = headers.get(b"retry-after", b"").decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:10])
+    else:
+        try:
+            said_at = parsedate_to_datetime(headers.get(b"date", b"").decode("latin-1"))
+            seconds = (parsedate_to_datetime(text) - said_at).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return 0
+    return int(min(max(0.0, seconds) * 1_000, MAX_RETRY_AFTER_MS))
 
 
 class Conversation:
@@ -414,8 +441,13 @@ class Conversation:
             if self._stream:
                 raise ConnectionLost("the server ended the stream")
             return self._split(b"\n") if self._unended else []
-        refusal = self._refusal()
-        refusal.req_id = self._req_id
+        after_ms = retry_after_ms(dict(self._head.headers))
+        try:
+            refusal = self._refusal()
+        except ConnectionLost as lost:
+            lost.retry_after_ms = after_ms
+            raise
+        refusal.req_id, refusal.retry_after_ms = self._req_id, after_ms
         return [json.encode(refusal)] * (1 if self._stream else self._asked)
 
     def _refusal(self) -> _Refusal:

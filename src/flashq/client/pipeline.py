@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import UNSET, DecodeError, Struct, UnsetType, field, json
 
-from flashq.errors import ConnectionLost
+from flashq.errors import ConnectionLost, FlashQError
 
 W = TypeVar("W")
 
@@ -222,11 +222,12 @@ class Backoff:
         failures: attempts in a row that came to nothing.
     """
 
-    __slots__ = ("_due", "failures")
+    __slots__ = ("_due", "_least_ms", "failures")
 
     def __init__(self) -> None:
         self.failures = 0
         self._due = False
+        self._least_ms = 0
 
     def delay_ms(self, chance: float) -> float:
         """The wait before the next attempt.
@@ -235,12 +236,13 @@ class Backoff:
             chance: a random number from 0 up to 1; the wait is that share of the range.
 
         Returns:
-            Milliseconds; 0 if nothing went wrong since the last connection, as for a client's first.
+            Milliseconds; 0 if nothing went wrong since the last connection, as for a client's first. More than the
+            last failure asked for, so that those who were all told the same do not come back as one either.
         """
         if not self._due:
             return 0.0
         # Past the tenth doubling the cap decides anyway; the bound keeps the number small.
-        return chance * min(BACKOFF_CAP_MS, BACKOFF_BASE_MS << min(self.failures, 10))
+        return self._least_ms + chance * min(BACKOFF_CAP_MS, BACKOFF_BASE_MS << min(self.failures, 10))
 
     def connected(self) -> None:
         """There is a connection. Whether it is of use shows when it ends."""
@@ -250,11 +252,17 @@ class Backoff:
         """A connection that had been of use ended: its server may be restarting, and everybody comes back."""
         self.failures = 0
         self._due = True
+        self._least_ms = 0
 
-    def failed(self) -> None:
-        """An attempt to connect failed, or a connection ended without a single answer."""
+    def failed(self, error: BaseException | None = None) -> None:
+        """An attempt failed, or a connection ended without a single answer.
+
+        Args:
+            error: why; it may say how long to wait at least.
+        """
         self.failures += 1
         self._due = True
+        self._least_ms = error.retry_after_ms if isinstance(error, FlashQError) else 0
 
 
 class RepeatBudget:

@@ -841,11 +841,12 @@ class FlashQ:
     def _ask_later(self, line: bytes, asked_at: float, away: StorageError) -> bytes:
         """Send a line again whose outcome the server could not save, or raise that if there is no time left for it."""
         left = self._left_ms(asked_at, self._call_timeout_ms)
-        if (left is not None and left <= STORAGE_PAUSE_MS) or not self._budget.take():
+        pause = max(STORAGE_PAUSE_MS, away.retry_after_ms)
+        if (left is not None and left <= pause) or not self._budget.take():
             raise away
-        self._connection.pause(STORAGE_PAUSE_MS)
+        self._connection.pause(pause)
         try:
-            return self._connection.ask(line, None if left is None else left - STORAGE_PAUSE_MS)
+            return self._connection.ask(line, None if left is None else left - pause)
         except ConnectionLost:  # the server has left: what it last said is all that is known
             raise away from None
 
@@ -853,8 +854,11 @@ class FlashQ:
         """Send a line on a new connection after ``lost``, as often and as long as that makes sense."""
         for _ in range(MAX_REPEATS):
             left = self._left_ms(asked_at, self._call_timeout_ms)
-            if left == 0 or not self._budget.take():
+            if (left is not None and left <= lost.retry_after_ms) or not self._budget.take():
                 break
+            if lost.retry_after_ms:
+                self._connection.pause(lost.retry_after_ms)
+                left = self._left_ms(asked_at, self._call_timeout_ms)
             try:
                 return self._connection.ask(line, left)
             except Unreachable:
@@ -881,18 +885,21 @@ class FlashQ:
                 return call.read(self._connection.wait(call.request, left, self._call_timeout_ms))
             except Unreachable:
                 raise
-            except ConnectionLost:
+            except ConnectionLost as lost:
+                left = self._left_ms(asked_at, wait_ms)
                 if repeats == MAX_REPEATS or not self._budget.take():
                     raise
                 repeats += 1
-                left = self._left_ms(asked_at, wait_ms)
+                if lost.retry_after_ms:
+                    self._connection.pause(_at_most(lost.retry_after_ms, left))
+                    left = self._left_ms(asked_at, wait_ms)
             except StorageFull:
                 raise
-            except StorageError:
+            except StorageError as away:
                 left = self._left_ms(asked_at, wait_ms)
                 if left == 0 or not self._budget.take():
                     raise
-                self._connection.pause(STORAGE_PAUSE_MS if left is None else min(left, STORAGE_PAUSE_MS))
+                self._connection.pause(_at_most(max(STORAGE_PAUSE_MS, away.retry_after_ms), left))
                 left = self._left_ms(asked_at, wait_ms)
 
     def _left_ms(self, asked_at: float, timeout_ms: int | None) -> int | None:
@@ -912,6 +919,8 @@ class FlashQ:
                 return
             if not batch.settle(outcomes, self._budget):
                 return
+            if batch.pause_ms:
+                self._connection.pause(batch.pause_ms)
 
 
 class Batch(Collected):
@@ -1013,6 +1022,10 @@ class Subscription:
         if self._wire is None:
             raise FlashQError("the subscription has not been opened: use it in a `with` block")
         return self._wire
+
+
+def _at_most(ms: int, left_ms: int | None) -> int:
+    return ms if left_ms is None else min(ms, left_ms)
 
 
 def _positive(name: str, ms: int | None) -> int | None:

@@ -448,7 +448,7 @@ class SyncConnection:
             try:
                 wire = self._dial(limit, self._auth, self._hello)
             except (OSError, ConnectionLost, CallTimeout) as error:
-                backoff.failed()
+                backoff.failed(error)
                 pause_ms = backoff.delay_ms(random())  # noqa: S311
                 if now_ms() + pause_ms >= limit or tls.untrusted(error):
                     raise self._unreachable(error) from error

@@ -114,7 +114,7 @@ class HttpWire:
             except (TimeoutError, BlockingIOError):
                 raise CallTimeout(f"no event within {timeout_ms} ms") from None
             except OSError as error:
-                raise self._lost(str(error)) from error
+                raise self._lost(error) from error
         return checked_event(self._events.popleft())
 
     def stale(self) -> bool:
@@ -142,7 +142,7 @@ class HttpWire:
         except (TimeoutError, BlockingIOError):
             raise CallTimeout(f"no answer from {self._address} in time; the outcome is unknown") from None
         except (OSError, ConnectionLost) as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(error) from error
         self._speaker.heard(lines[0], answers[0])
         self.answered = True
         return answers
@@ -182,7 +182,7 @@ class HttpWire:
         except (TimeoutError, BlockingIOError):
             raise CallTimeout(f"no answer from {self._address} in time; the outcome is unknown") from None
         except (OSError, ConnectionLost) as error:
-            raise self._lost(str(error)) from error
+            raise self._lost(error) from error
         if conversation.done:
             stream.close()
             return lines[0]
@@ -204,7 +204,7 @@ class HttpWire:
         by_number = {stream.fileno(): (stream, conversation) for stream, conversation in self._streams.values()}
         for number in by_number:
             if number < 0:
-                raise self._lost("the client was closed")
+                raise self._lost(ConnectionLost("the client was closed"))
             ready.register(number, select.POLLIN)
         happened = ready.poll(left_ms(deadline))
         if not happened:
@@ -214,10 +214,13 @@ class HttpWire:
             try:
                 self._events.extend(self._read(stream, conversation, deadline))
             except ConnectionLost as error:
-                raise self._lost(str(error)) from error
+                raise self._lost(error) from error
 
-    def _lost(self, reason: str) -> ConnectionLost:
-        return ConnectionLost(f"the connection ended: {reason} ({self._address})")
+    def _lost(self, reason: OSError | ConnectionLost) -> ConnectionLost:
+        lost = ConnectionLost(f"the connection ended: {reason} ({self._address})")
+        if isinstance(reason, ConnectionLost):
+            lost.retry_after_ms = reason.retry_after_ms
+        return lost
 
 
 def _seconds(deadline: float) -> float:

@@ -229,7 +229,7 @@ class Acks:
         if not self._troubled:
             self._troubled = True
             log.warning("cannot tell the server what became of jobs, trying again until it works: %s", error)
-        self._backoff.failed()
+        self._backoff.failed(error)
         await asyncio.sleep(self._backoff.delay_ms(random()) / 1_000)  # noqa: S311 - spreads workers, guards nothing
 
 

@@ -226,7 +226,7 @@ class Fetch:
         if not self._troubled and not self._stopping.is_set():
             self._troubled = True
             log.warning("cannot pull, trying again until it works: %s", error)
-        self._backoff.failed()
+        self._backoff.failed(error)
         pause_s = self._backoff.delay_ms(random()) / 1_000  # noqa: S311 - spreads workers, guards nothing
         try:
             await asyncio.wait_for(self._stopping.wait(), pause_s)

@@ -21,7 +21,8 @@ from flashq.client.address import parse
 from flashq.client.async_connection import AsyncConnection
 from flashq.client.encoding import Pull, WaitJob, encode
 from flashq.client.pipeline import Backoff, Unreachable
-from flashq.errors import BadRequest
+from flashq.client.sync_connection import SyncConnection
+from flashq.errors import BadRequest, StorageError
 
 PING = encode(calls.ping().request)
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -154,6 +155,71 @@ async def test_refusals(flavour: str, status: str, code: str, kind: type[Excepti
                 pending = [p.pause("q") for _ in range(3)]
             assert {type(each.error) for each in pending} == {kind}
             await client.pause("q")
+
+
+def empty(request: Request) -> bytes:
+    """An answer that any call can read, also one that waited."""
+    return line(ok=True, id=1, job=None, **({"reqId": request["reqId"]} if "reqId" in request else {}))
+
+
+BUSY = response(b"busy", "503 Service Unavailable", "Retry-After: 7")
+AWAY = refusal("503 Service Unavailable", "storage_error", "away", "Retry-After: 7")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long clients paused before they asked again, which takes no time."""
+    noted: list[float] = []
+
+    async def pause(_: AsyncConnection, ms: float) -> None:
+        noted.append(ms)
+
+    monkeypatch.setattr(AsyncConnection, "pause", pause)
+    monkeypatch.setattr(SyncConnection, "pause", lambda _, ms: noted.append(ms))
+    return noted
+
+
+@both
+@pytest.mark.parametrize("refused", [BUSY, AWAY], ids=["by a proxy", "by the server"])
+async def test_what_is_asked_again_waits_as_long_as_it_was_told(
+    flavour: str, refused: bytes, pauses: list[float]
+) -> None:
+    """One call, one that waits, and calls that are sent together."""
+    answers = [refused]
+
+    def once(asked: Asked) -> bytes:
+        return answers.pop() if answers else answered(empty)(asked)
+
+    with HttpServer(once) as server:
+        async with made(flavour, server.url) as client:
+            await client.pause("q")
+            answers.append(refused)
+            assert await client.pull("q", timeout=60_000) is None
+            assert pauses == [7_000, 7_000]
+            if refused is BUSY:
+                answers.append(refused)
+                async with client.pipeline() as p:
+                    p.pause("q")
+                    p.pause("q")
+                assert pauses == [7_000] * 3
+    assert not answers
+
+
+@both
+@pytest.mark.parametrize(
+    ("refused", "kind"),
+    [(BUSY.replace(b": 7", b": 999"), ConnectionLost), (AWAY.replace(b": 7", b": 999"), StorageError)],
+    ids=["by a proxy", "by the server"],
+)
+async def test_there_is_no_asking_again_after_a_calls_time(
+    flavour: str, refused: bytes, kind: type[Exception], pauses: list[float]
+) -> None:
+    """Who is told to come back later than the call may last is told so at once."""
+    with HttpServer(lambda _: refused) as server:
+        async with made(flavour, server.url) as client:
+            with pytest.raises(kind):
+                await client.pause("q")
+        assert (server.commands(), pauses) == (["PAUSE"], [])
 
 
 @both

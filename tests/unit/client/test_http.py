@@ -14,7 +14,7 @@ from tests.fakes.http_server import chunked, refusal, response
 from flashq.client import calls, http
 from flashq.client.address import Address, parse
 from flashq.client.encoding import encode
-from flashq.client.http import Conversation, EventReader, Speaker, take_batch
+from flashq.client.http import MAX_RETRY_AFTER_MS, Conversation, EventReader, Speaker, retry_after_ms, take_batch
 from flashq.errors import BadRequest, ConnectionLost, FlashQError, NotFound, Overloaded, TooLarge, Unauthorized
 
 ADDRESS = parse("http://queue.example:6790")
@@ -37,6 +37,32 @@ def error_of(line: bytes) -> FlashQError:
     with pytest.raises(FlashQError) as refused:
         calls.read_ok(line)
     return refused.value
+
+
+@pytest.mark.parametrize(
+    ("header", "ms"),
+    [
+        (b"7", 7_000),
+        (b" 0 ", 0),
+        (b"61", MAX_RETRY_AFTER_MS),
+        (b"9" * 5_000, MAX_RETRY_AFTER_MS),
+        (b"Sun, 06 Nov 1994 08:49:37 GMT", 7_000),
+        (b"Sun, 06 Nov 1994 08:49:00 GMT", 0),
+        (b"Sun, 06 Nov 9999 08:49:00 GMT", MAX_RETRY_AFTER_MS),
+        *((wrong, 0) for wrong in (b"", b"-1", b"1.5", b"soon", b"\xb2", b"Sun, 99 Nov 1994 08:49:37 GMT")),
+    ],
+)
+def test_how_long_to_wait(header: bytes, ms: int) -> None:
+    """Seconds or a moment, up to a bound; what is neither asks for nothing."""
+    assert retry_after_ms({b"retry-after": header, b"date": b"Sun, 06 Nov 1994 08:49:30 GMT"}) == ms
+
+
+def test_a_moment_without_another() -> None:
+    """Nobody knows how far away it is."""
+    moment = b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert retry_after_ms({b"retry-after": moment}) == 0
+    assert retry_after_ms({b"retry-after": moment, b"date": b"Sun, 06 Nov 1994 08:49:30 -0000"}) == 0
+    assert retry_after_ms({}) == 0
 
 
 def test_a_request() -> None:

@@ -193,6 +193,19 @@ def test_a_lost_connection_is_replaced_soon_but_not_by_all_at_once() -> None:
     assert backoff.delay_ms(1) == BACKOFF_BASE_MS
 
 
+def test_who_is_told_to_wait_waits_for_longer() -> None:
+    """By a random share of the range, as always; what a later failure does not ask for is forgotten."""
+    backoff, busy = Backoff(), ConnectionLost("busy")
+    busy.retry_after_ms = 7_000
+    backoff.failed(busy)
+    assert (backoff.delay_ms(0), backoff.delay_ms(1)) == (7_000, 7_000 + 2 * BACKOFF_BASE_MS)
+    backoff.failed(OSError("gone"))
+    assert backoff.delay_ms(0) == 0
+    backoff.failed(busy)
+    backoff.lost()
+    assert backoff.delay_ms(0) == 0
+
+
 def test_a_server_that_hangs_up_at_once_is_a_failing_one() -> None:
     """Connecting alone does not reset the backoff: else such a server would be called without a pause."""
     backoff = Backoff()
