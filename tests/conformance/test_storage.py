@@ -11,7 +11,7 @@ from tests.conformance.storage import StorageSuite
 from tests.fakes.postgres import Databases
 from tools.postgres import query
 
-from flashq.storage import postgres_tables, tables, upkeep, windows
+from flashq.storage import postgres_dialect, tables, upkeep, windows
 from flashq.storage.base import Storage
 from flashq.storage.memory import MemoryStorage
 from flashq.storage.postgres import PostgresStorage
@@ -124,10 +124,11 @@ class TestPostgresInSmallPieces(TestPostgres):
     @pytest.fixture(autouse=True)
     def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A slice is a few rows, a window a few groups."""
-        monkeypatch.setattr(postgres_tables, "SLICE_ROWS", 3)
-        monkeypatch.setattr(postgres_tables, "_IDS_AT_ONCE", 2)
-        monkeypatch.setattr(postgres_tables, "PAGE_ROWS", 7)
-        monkeypatch.setattr(postgres_tables, "PAGE_BYTES", 200)
+        monkeypatch.setattr(tables, "SLICE_ROWS", 3)
+        monkeypatch.setattr(tables, "_IDS_AT_ONCE", 2)
+        monkeypatch.setattr(tables, "PAGE_ROWS", 7)
+        monkeypatch.setattr(postgres_dialect, "PAGE_ROWS", 7)
+        monkeypatch.setattr(postgres_dialect, "PAGE_BYTES", 200)
         monkeypatch.setattr(windows, "WINDOW_CHANGES", 40)
         monkeypatch.setattr(windows, "FEED_CHANGES", 10)
         monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 30)

@@ -44,7 +44,7 @@ def the_journal_is_emptied_first() -> None:
     fold_in = Tables.apply
 
     def apply(self: Tables, fold: Fold, last: int) -> Iterator[None]:
-        self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
+        self._db.fetch("DELETE FROM journal WHERE number <= ?1", last)
         yield from fold_in(self, fold, last)
 
     Tables.apply = apply  # type: ignore[method-assign]

@@ -31,9 +31,10 @@ from flashq.storage import postgres_statements as sql
 from flashq.storage.files import FolderLock, make_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
+from flashq.storage.postgres_dialect import PostgresDialect
 from flashq.storage.postgres_schema import Standing, migrate, require_safe, standing, version_of
 from flashq.storage.postgres_session import Away, Refused, Session
-from flashq.storage.postgres_tables import Tables
+from flashq.storage.tables import Tables
 from flashq.storage.windows import Retention, Windows
 
 log = logging.getLogger("flashq")
@@ -201,7 +202,7 @@ class PostgresStorage:
         self._known = standing(db)  # the owner before may have gone on until now
         self._keeper = lease.Keeper(Session(self._url, self._settings), epoch, self._steady_ms, self._lost)
         held.callback(self._keeper.stop)
-        tables = self._tables = Tables(db)
+        tables = self._tables = Tables(PostgresDialect(db))
         windows = self._windows = Windows(db.place, tables, self._retention)
         self._check_high_water(self._known)
         self._tail = windows.fold_tail()

@@ -12,11 +12,12 @@ from flashq.engine.records import Snapshot
 from flashq.engine.trail import Audited
 from flashq.errors import StorageError
 from flashq.storage.fold import Fold
+from flashq.storage.postgres_dialect import PostgresDialect
 from flashq.storage.postgres_schema import schema_number
 from flashq.storage.postgres_session import Away, Session
-from flashq.storage.postgres_tables import Tables
 from flashq.storage.reading import Check, StorageMissing
 from flashq.storage.schema import steps
+from flashq.storage.tables import Tables
 from flashq.storage.windows import Windows
 
 _Found = TypeVar("_Found")
@@ -27,10 +28,6 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "0",  # whoever takes an export may be slow
 }
 _OWNER: Final = "SELECT owner FROM lease WHERE shard = 0 AND expires > clock_timestamp()"
-_ORPHANS: Final = (
-    "SELECT DISTINCT child FROM inputs WHERE child < $1 "
-    "AND child NOT IN (SELECT id FROM jobs WHERE collect) ORDER BY child"
-)
 _SHOWN: Final = 5
 """Ids that are named of many."""
 
@@ -91,7 +88,7 @@ class PostgresReading:
             raise StorageError(
                 f"{self._db.place}: its schema has number {number}, this program knows {newest}: use {what}"
             )
-        self._tables = Tables(self._db)
+        self._tables = Tables(PostgresDialect(self._db))
         owner = self._db.fetch(_OWNER)
         note = f"; in use by {owner[0][0]}, looked at as it was at this moment" if owner else ""
         return f"number {number}{note}"
@@ -105,13 +102,13 @@ class PostgresReading:
     def _find_orphans(self) -> str:
         """Inputs belong to a job that collects them. What the journal takes away of them yet is none of them."""
         going = set(self._tail.without_inputs())
-        orphans = [child for (child,) in self._db.fetch(_ORPHANS, self._tables.meta.next_id) if child not in going]
+        orphans = [child for child in self._tables.orphans() if child not in going]
         if orphans:
             raise StorageError(
                 f"{self._db.place}: {len(orphans)} jobs have collected results, and do not collect or are not there: "
                 f"{orphans[:_SHOWN]}"
             )
-        ((jobs, inputs),) = self._db.fetch("SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM inputs)")
+        jobs, inputs = self._tables.counts()
         return f"{jobs} jobs and {inputs} collected results in the tables"
 
     def _plainly(self, step: Callable[[], _Found]) -> Callable[[], _Found]:

@@ -8,8 +8,6 @@ A database with an older schema is copied to a folder for temporary files and br
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from heapq import merge
-from operator import itemgetter
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -19,11 +17,10 @@ from flashq.engine.records import Snapshot
 from flashq.engine.trail import Audited
 from flashq.errors import StorageError
 from flashq.storage import checksums, database
-from flashq.storage import statements as sql
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
-from flashq.storage.rows import happened_back, operated_back
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
+from flashq.storage.sqlite_dialect import SqliteDialect
 from flashq.storage.tables import Tables
 from flashq.storage.traceless import brought_up, looked_at
 from flashq.storage.windows import Windows
@@ -112,7 +109,8 @@ class SqliteReading:
 
     def trail(self) -> Iterator[Audited]:
         """See `Reading`."""
-        return self._reading(self._trail())
+        yield from self._reading(self._tables.whole_trail())
+        yield from self._tail.audit
 
     def close(self) -> None:
         """See `Reading`."""
@@ -149,7 +147,7 @@ class SqliteReading:
         if version < newest:
             self._connection = self._held.enter_context(brought_up(self._connection))
         migrate(self._connection, known)  # refuses a newer one; nothing is missing any more
-        self._tables = Tables(self._connection)
+        self._tables = Tables(SqliteDialect(self._connection))
         note = "" if version == newest else f", which the next start brings to {newest}"
         return f"number {version}{note}"
 
@@ -172,19 +170,14 @@ class SqliteReading:
     def _find_orphans(self) -> str:
         """Inputs belong to a job that collects them. What the journal takes away of them yet is none of them."""
         going = set(self._tail.without_inputs())
-        found = self._connection.execute(
-            "SELECT DISTINCT child FROM inputs WHERE child < ? "
-            "AND child NOT IN (SELECT id FROM jobs WHERE collect) ORDER BY child",
-            (self._tables.meta.next_id,),
-        )
-        orphans = [child for (child,) in found if child not in going]
+        orphans = [child for child in self._tables.orphans() if child not in going]
         if orphans:
             raise StorageError(
                 f"{self._path}: {len(orphans)} jobs have collected results, and do not collect or are not there: "
                 f"{orphans[:_SHOWN]}"
             )
-        counts = [self._connection.execute(f"SELECT count(*) FROM {name}").get for name in ("jobs", "inputs")]  # noqa: S608
-        return f"{counts[0]} jobs and {counts[1]} collected results in the tables"
+        jobs, inputs = self._tables.counts()
+        return f"{jobs} jobs and {inputs} collected results in the tables"
 
     def _plainly(self, step: Callable[[], _Found]) -> Callable[[], _Found]:
         def checked() -> _Found:
@@ -194,14 +187,6 @@ class SqliteReading:
                 raise database.in_plain_words(error, self._path) from error
 
         return checked
-
-    def _trail(self) -> Iterator[Audited]:
-        select, audited = self._connection.execute, (self._tables.meta.audited,)
-        happened = map(happened_back, select(sql.SELECT_TRAIL, audited))
-        operated = map(operated_back, select(sql.SELECT_ACTIONS, audited))
-        for _, record in merge(happened, operated, key=itemgetter(0)):
-            yield record
-        yield from self._tail.audit
 
     def _reading(self, things: Iterable[_Found]) -> Iterator[_Found]:
         try:

@@ -4,14 +4,15 @@ Every backend has the same tables with the same columns, so that people who look
 there is one way of storing a job.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct, structs
 
-from flashq.engine.records import Actor, CronRow, Happened, JobRow, Operated, Pushed, QueueRow, WebhookRow
+from flashq.engine.records import Actor, CallRow, CronRow, Happened, JobRow, Operated, Pushed, QueueRow, WebhookRow
 from flashq.engine.trail import Numbered
 from flashq.model import WAITING
 
@@ -42,6 +43,29 @@ AUDIT: Final = (
     "number", "at", "event", "queue", "first", "last", "attempt", "worker", "by_name", "peer", "door", "detail"
 )  # fmt: skip
 OPERATION: Final = ("number", "at", "action", "target", "by_name", "peer", "door", "detail")
+COLUMNS: Final[Mapping[str, Sequence[str]]] = {
+    "queues": QUEUE,
+    "crons": CronRow.__struct_fields__,
+    "webhooks": WebhookRow.__struct_fields__,
+    "webhook_calls": CallRow.__struct_fields__,
+    "inputs": ("child", "parent", "result"),
+    "audit": AUDIT,
+    "operations": OPERATION,
+}
+"""Those of the tables besides the jobs, the key first; of the inputs child and parent are the key."""
+READ_WHOLE: Final = ("queues", "crons", "webhooks", "webhook_calls")
+ONE_BY_ONE: Final = ("crons", "webhooks", "webhook_calls", "inputs")
+APPENDED: Final = ("audit", "operations")
+"""Which tables a start reads as a whole, which get single rows, and which only ever grow at their end."""
+UPDATED: Final[Mapping[Sequence[str], tuple[str, str]]] = {
+    CHANGED: ("jobs", "id"),
+    PROGRESSED: ("jobs", "id"),
+    FINISHED: ("jobs", "id"),
+    SETTINGS: ("queues", "name"),
+}
+"""Columns that are changed together in many rows at once, with the table and its key."""
+DELETED: Final = {"jobs": "id", "inputs": "child", "webhook_calls": "number"}
+"""Tables of which many rows are deleted at once, with the column that names them."""
 
 Row = Sequence[Any]
 _Item = TypeVar("_Item")
@@ -164,6 +188,13 @@ def operated_back(row: Row) -> Numbered:
     """An action, with its number, out of its row."""
     number, at, action, target, name, peer, door, detail = row
     return number, Operated(at, action, Actor(name, peer, door), target, detail)
+
+
+def pieces(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """The items in lists of so many; the last one may be shorter."""
+    rest = iter(items)
+    while piece := list(islice(rest, size)):
+        yield piece
 
 
 def json_list(items: Sequence[int] | Sequence[str]) -> str:

@@ -30,6 +30,7 @@ from flashq.storage.files import FolderLock, make_folder, sync_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.schema import migrate, steps
+from flashq.storage.sqlite_dialect import SqliteDialect
 from flashq.storage.tables import Tables
 from flashq.storage.upkeep import Upkeep
 from flashq.storage.windows import Retention, Windows
@@ -144,11 +145,12 @@ class SqliteStorage:
         held.callback(connection.close)
         database.check_pages(connection, path)
         migrate(connection, steps("sqlite"))
-        tables = Tables(connection)
+        tables = Tables(SqliteDialect(connection))
         windows = Windows(str(path), tables, self._retention)
         high_water.check(Mark(windows.newest, tables.meta.epoch), path)
         self._tail = windows.fold_tail()
-        tables.start_epoch(above)  # the first change: whatever is wrong has been found by now
+        # The first change: whatever is wrong has been found by now.
+        tables.restart(epoch=max(tables.meta.epoch, above) + 1)
         high_water.write(Mark(windows.newest, tables.meta.epoch))
         sync_folder(path.parent)
         self._upkeep = Upkeep(

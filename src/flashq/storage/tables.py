@@ -1,24 +1,20 @@
-"""The tables of a SQLite database: how a folded window gets into them and how rows come out.
+"""The tables of a database: how a folded window gets into them and how rows come out. For any SQL backend.
 
-Speed here is a matter of how often the interpreter's lock changes hands: SQLite gives it up at every statement, and
-while the event loop is busy each return waits for its turn. So hundreds of rows go with one statement:
+What is done, in which order and in which slices is the same everywhere; how a database is told stands in its
+*dialect* (`flashq.storage.sqlite_dialect`, `flashq.storage.postgres_dialect`).
 
-- a batch of plain jobs as one list of payloads; what they share is bound once (1.7 million rows a second),
-- other jobs as rows of a VALUES list (0.8 million), changes as an UPDATE from such a list,
-- deletions as one JSON list of ids.
-
-Statements have a few fixed lengths, the rest of their places is filled with NULL and skipped: a text that is always
-the same is compiled once.
+Everything is done in slices, a transaction each. So what `Tables.meta` says is never ahead of the database, and what a
+crash takes away belongs to a window that is folded again from its beginning.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from heapq import merge
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol
 
-import apsw
 from msgspec import structs
 
 from flashq.engine.records import (
@@ -31,13 +27,16 @@ from flashq.engine.records import (
     Pushed,
     Snapshot,
 )
-from flashq.engine.trail import Numbered, Operations, Question, numbered
+from flashq.engine.trail import Audited, Numbered, Operations, Question, numbered
 from flashq.errors import StorageError
-from flashq.model import WAITING
 from flashq.protocol.limits import MAX_HISTORY, MAX_ID
 from flashq.storage import statements as sql
 from flashq.storage.fold import Fold
 from flashq.storage.rows import (
+    CHANGED,
+    FINISHED,
+    PROGRESSED,
+    SETTINGS,
     Meta,
     Row,
     changed_members,
@@ -46,9 +45,9 @@ from flashq.storage.rows import (
     happened_back,
     happened_rows,
     jobs_of,
-    json_list,
     operated_back,
     operated_row,
+    pieces,
     progressed_members,
     queue_row,
     stored_cron,
@@ -59,16 +58,107 @@ from flashq.storage.rows import (
 
 SLICE_ROWS: Final = 1_000
 SLICE_BYTES: Final = 1024 * 1024
-"""Rows or payload after which a transaction of upkeep ends: one to three milliseconds for which a commit would wait."""
+"""Rows or payload after which a transaction of upkeep ends: one to five milliseconds for which a commit would wait."""
 
 MAX_OPERATIONS: Final = 100_000
 """Actions of operators that are kept: people make them one by one, so this is years; a program that goes wild may not
 fill the disk with them."""
 
-_Item = TypeVar("_Item")
+PAGE_ROWS: Final = 10_000
+"""Rows of the trail that are read at once: enough that the way there and back does not count."""
 
 _IDS_AT_ONCE: Final = 2_000
-_ROWS_AT_ONCE: Final = 200
+
+
+class Dialect(Protocol):
+    """How one database is told what to do.
+
+    Attributes:
+        place: what it is called in sentences.
+        rows_at_once: how many rows one statement takes at the most.
+    """
+
+    @property
+    def place(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def rows_at_once(self) -> int:
+        """See the class."""
+        ...
+
+    def transaction(self, epoch: int) -> AbstractContextManager[None]:
+        """Everything inside happens or nothing does, if the start with this number is still the newest."""
+        ...
+
+    def fetch(self, text: str, *values: object) -> Sequence[Row]:
+        """Run one of `flashq.storage.statements`. Returns its rows."""
+        ...
+
+    def delete_some(self, text: str, *values: object) -> int:
+        """Run one of these that deletes rows. Returns how many."""
+        ...
+
+    def meta(self) -> Meta:
+        """Where the tables stand.
+
+        Raises:
+            StorageError: they do not say it.
+        """
+        ...
+
+    def settle(self, meta: Meta) -> None:
+        """Say where the tables stand, in the last transaction of a window."""
+        ...
+
+    def groups(self, after: int) -> Iterator[tuple[int, bytes]]:
+        """The groups of the journal behind the one with this number, in their order, with theirs."""
+        ...
+
+    def jobs(self, before: int) -> Iterator[tuple[Any, ...]]:
+        """The rows of the jobs below an id, in the order of their ids."""
+        ...
+
+    def inputs(self, id: int) -> list[tuple[int, bytes]]:
+        """What a job has collected."""
+        ...
+
+    def all(self, table: str) -> Iterable[Row]:
+        """A table as a whole, by its key."""
+        ...
+
+    def insert_jobs(self, rows: Sequence[Row]) -> None:
+        """Jobs, one by one."""
+        ...
+
+    def insert_batch(self, run: Pushed, first: int, data: Sequence[bytes]) -> None:
+        """Jobs with consecutive ids from ``first``: these payloads out of a batch."""
+        ...
+
+    def update(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Change columns that change together; the key of each row comes first."""
+        ...
+
+    def count(self, rows: Sequence[Row]) -> None:
+        """Add to the counters of queues."""
+        ...
+
+    def append(self, table: str, rows: Sequence[Row]) -> None:
+        """Rows of the trail, which an earlier try of the window may have left there."""
+        ...
+
+    def add_dropped(self, number: int, ids: Sequence[int]) -> None:
+        """Ids that ended without completing, numbered from ``number``."""
+        ...
+
+    def put(self, table: str, row: Row) -> None:
+        """A row in the place of one that may be there."""
+        ...
+
+    def delete(self, table: str, ids: Sequence[int]) -> None:
+        """The rows that belong to these ids."""
+        ...
 
 
 class Tables:
@@ -78,32 +168,37 @@ class Tables:
         meta: where they stand.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         """Look at the tables of a database with the newest schema.
 
         Raises:
             StorageError: they do not say where they stand.
         """
-        self._db = connection
-        row = connection.execute(sql.SELECT_META).get
-        if row is None:
-            raise StorageError(f"{connection.filename}: the database is damaged: the table meta is empty")
-        self.meta = Meta(*row)
+        self._db = dialect
+        self.meta = dialect.meta()
+
+    def restart(self, epoch: int = 0) -> None:
+        """After a start or a lost connection: look where things stand, and clear away what an unfinished window left.
+
+        Args:
+            epoch: number of this start, to be written down along with it; 0: that has been done elsewhere.
+        """
+        meta = self._db.meta()
+        with self._db.transaction(meta.epoch):
+            for text, mark in sql.LEFTOVERS:
+                self._db.fetch(text, getattr(meta, mark))
+            if epoch:
+                self._db.fetch(sql.START, epoch)
+        self.meta = structs.replace(meta, epoch=epoch or meta.epoch)
 
     def newest(self) -> int:
         """Number of the newest group, folded or not."""
-        number = self._db.execute("SELECT max(number) FROM journal").get
+        ((number,),) = self._db.fetch(sql.NEWEST)
         return self.meta.folded if number is None else int(number)
 
     def groups(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """The groups of the journal behind one; see `flashq.storage.windows.Tables`.
-
-        Each with a statement of its own: one that is under way would keep the log from being moved.
-        """
-        number = after + 1
-        while (blob := self._group(number)) is not None:
-            yield number, blob
-            number += 1
+        """The groups of the journal behind the one with this number, in their order, with theirs."""
+        return self._db.groups(after)
 
     def group(self, number: int) -> bytes:
         """A group that is in the journal.
@@ -111,43 +206,42 @@ class Tables:
         Raises:
             StorageError: it is not.
         """
-        blob = self._group(number)
-        if blob is None:
-            raise StorageError(f"{self._db.filename}: group {number} is missing from the journal")
+        rows = self._db.fetch(sql.GROUP, number)
+        if not rows:
+            raise StorageError(f"{self._db.place}: group {number} is missing from the journal")
+        blob: bytes = rows[0][0]
         return blob
 
-    def start_epoch(self, above: int = 0) -> None:
-        """Count this start, with a number above ``above``, and clear away what an unfinished window left."""
-        with self._transaction():
-            self._db.execute("DELETE FROM jobs WHERE id >= ?", (self.meta.next_id,))
-            self._db.execute("DELETE FROM inputs WHERE child >= ?", (self.meta.next_id,))
-            self._db.execute("DELETE FROM audit WHERE number > ?", (self.meta.audited,))
-            self._db.execute("DELETE FROM operations WHERE number > ?", (self.meta.audited,))
-            self._db.execute("UPDATE meta SET epoch = max(epoch, ?) + 1", (above,))
-        self.meta.epoch = max(self.meta.epoch, above) + 1
-
     def snapshot(self) -> Snapshot:
-        """What the tables hold, without the journal. The jobs are read from the database one by one."""
-        meta = self.meta
-        select = self._db.execute
+        """What the tables hold, without the journal. The jobs are read one by one, or page by page."""
+        meta, rows = self.meta, self._db.all
         return Snapshot(
             next_id=meta.next_id,
             epoch=meta.epoch,
             completions=meta.completions,
-            jobs=self._jobs(),
-            queues=[queue_row(row) for row in select(sql.SELECT_QUEUES)],
-            crons=[cron_row(row) for row in select(sql.SELECT_CRONS)],
-            dropped=[id for (id,) in select(sql.SELECT_DROPPED, (meta.dropped,))],
-            webhooks=[webhook_row(row) for row in select(sql.SELECT_WEBHOOKS)],
-            calls=[CallRow(*row) for row in select(sql.SELECT_CALLS)],
+            jobs=jobs_of(self._db.jobs(meta.next_id), lambda id: self._db.inputs(id) or None),
+            queues=list(map(queue_row, rows("queues"))),
+            crons=list(map(cron_row, rows("crons"))),
+            dropped=[id for (id,) in self._db.fetch(sql.SELECT_DROPPED, meta.dropped)],
+            webhooks=list(map(webhook_row, rows("webhooks"))),
+            calls=[CallRow(*row) for row in rows("webhook_calls")],
             importing=meta.importing,
         )
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs there are, and how many results that some have collected."""
+        ((jobs, inputs),) = self._db.fetch(sql.COUNTS)
+        return jobs, inputs
+
+    def orphans(self) -> list[int]:
+        """Ids for which results were collected, of jobs that do not collect or are not there; ascending."""
+        return [child for (child,) in self._db.fetch(sql.ORPHANS, self.meta.next_id)]
 
     def apply(self, fold: Fold, last: int) -> Iterator[None]:
         """Bring a settled window into the tables.
 
-        Everything but the end may be done twice, so the work is cut into small transactions; a crash between two of
-        them leaves a window that is not marked as folded and will be folded again.
+        Everything but the end may be done twice, or be lost as long as the window is then begun anew. So the work is
+        cut into small transactions; a crash between two of them leaves a window that is not marked as folded.
 
         Args:
             fold: the window; begins behind what is folded.
@@ -156,31 +250,39 @@ class Tables:
         Yields:
             After each transaction but the last.
         """
-        work = self._work(fold)
-        while True:
-            with self._transaction():
+        work, after = self._work(fold), None
+        while after is None:
+            with self._db.transaction(self.meta.epoch):
                 spent = 0
                 for rows in work:
                     spent += rows
                     if spent >= SLICE_ROWS:
                         break
                 else:
-                    self._finish(fold, last)
-                    break
-            yield
+                    after = self._finish(fold, last)
+            if after is None:
+                yield
+        self.meta = after
 
-    def trail(self, question: Question) -> Iterator[Numbered]:
+    def trail(self, question: Question) -> Iterable[Numbered]:
         """What the tables hold for a question, in its order; without what an unfinished window has left in them."""
+        fetch = self._db.fetch
         if isinstance(question, Operations):
             before = min(question.before or MAX_ID, self.meta.audited + 1)
-            rows = self._db.execute(sql.SELECT_OPERATIONS, (before, question.since, question.limit + 1)).fetchall()
+            rows = fetch(sql.SELECT_OPERATIONS, before, question.since, question.limit + 1)
             return map(operated_back, reversed(rows))
         id, audited = question.id, self.meta.audited
-        found = self._db.execute(sql.SELECT_HISTORY, (id, audited, id - MAX_SPAN + 1, MAX_HISTORY + 1)).fetchall()
+        found = fetch(sql.SELECT_HISTORY, id, audited, id - MAX_SPAN + 1, MAX_HISTORY + 1)
         if not found:
-            return iter(())
-        starts = self._db.execute(sql.SELECT_STARTS, (found[-1][0], audited)).fetchall()
+            return ()
+        starts = fetch(sql.SELECT_STARTS, found[-1][0], audited)
         return merge(map(happened_back, reversed(found)), map(operated_back, starts), key=itemgetter(0))
+
+    def whole_trail(self) -> Iterator[Audited]:
+        """Everything of the trail that the tables hold, in its order; page by page."""
+        happened = map(happened_back, self._pages(sql.TRAIL_PAGE))
+        operated = map(operated_back, self._pages(sql.ACTIONS_PAGE))
+        return (record for _, record in merge(happened, operated, key=itemgetter(0)))
 
     def trim(self, since: int, max_rows: int) -> Iterator[None]:
         """Let go of the oldest of the trail.
@@ -192,127 +294,116 @@ class Tables:
         Yields:
             Before each transaction.
         """
-        audited = self.meta.audited
-        for text, oldest in ((sql.TRIM_AUDIT, audited - max_rows), (sql.TRIM_OPERATIONS, self._oldest_operation())):
+        excess = self._db.fetch(sql.EXCESS_OPERATION, MAX_OPERATIONS)
+        oldest_operation = excess[0][0] if excess else 0
+        for text, oldest in ((sql.TRIM_AUDIT, self.meta.audited - max_rows), (sql.TRIM_OPERATIONS, oldest_operation)):
             gone = SLICE_ROWS
             while gone == SLICE_ROWS:
                 yield
-                with self._transaction():
-                    self._db.execute(text, (SLICE_ROWS, oldest, since))
-                    gone = self._db.changes()
+                with self._db.transaction(self.meta.epoch):
+                    gone = self._db.delete_some(text, SLICE_ROWS, oldest, since)
 
-    def _oldest_operation(self) -> int:
-        """Up to which number there are more actions than are kept; 0: none."""
-        return int(self._db.execute(sql.EXCESS_OPERATION, (MAX_OPERATIONS,)).get or 0)
+    def _pages(self, text: str) -> Iterator[Row]:
+        """The rows of a statement that takes the number after which it begins, the last number, and how many."""
+        after = 0
+        while page := self._db.fetch(text, after, self.meta.audited, PAGE_ROWS):
+            yield from page
+            after = page[-1][0]
 
     def _work(self, fold: Fold) -> Iterator[int]:
         """Do everything of a window that may be done twice; yields after each statement how many rows it was."""
-        for ids in _pieces(fold.ended(), _IDS_AT_ONCE):
-            self._db.execute(sql.DELETE_JOBS, (json_list(ids),))
+        for ids in pieces(fold.ended(), _IDS_AT_ONCE):
+            self._db.delete("jobs", ids)
             yield len(ids) // 2
-        yield from self._many(sql.CHANGE_UPDATES, map(changed_members, fold.changed()))
-        yield from self._many(sql.PROGRESS_UPDATES, map(progressed_members, fold.progressed()))
-        yield from self._many(sql.FINISH_UPDATES, map(finished_members, fold.finished()))
+        yield from self._many(partial(self._db.update, CHANGED), map(changed_members, fold.changed()))
+        yield from self._many(partial(self._db.update, PROGRESSED), map(progressed_members, fold.progressed()))
+        yield from self._many(partial(self._db.update, FINISHED), map(finished_members, fold.finished()))
         yield from self._collect(fold)
         yield from self._insert(fold.born())
         number = self.meta.dropped + 1
-        for ids in _pieces(fold.dropped, _IDS_AT_ONCE):
-            self._db.execute(sql.ADD_DROPPED, (number, json_list(ids)))
+        for ids in pieces(fold.dropped, _IDS_AT_ONCE):
+            self._db.add_dropped(number, ids)
             number += len(ids)
             yield len(ids)
         yield from self._audit(fold)
         yield from self._calls(fold)
         yield from self._forget(fold)
 
-    def _calls(self, fold: Fold) -> Iterator[int]:
-        """What is owed to webhooks. A call made and over in the window may be there from an earlier try of it."""
-        for numbers in _pieces(fold.calls_over, _IDS_AT_ONCE):
-            self._db.execute(sql.DELETE_CALLS, (json_list(numbers),))
-            yield len(numbers)
-        for id in [id for id, row in fold.webhooks.items() if row is None]:
-            self._db.execute("DELETE FROM webhook_calls WHERE webhook = ?", (id,))
-            yield SLICE_ROWS
-        for call in fold.calls.values():
-            self._db.execute(sql.ADD_CALL, structs.astuple(call))
-            yield 1 + _in_rows(len(call.body))
-
-    def _audit(self, fold: Fold) -> Iterator[int]:
-        records, _ = numbered(fold.audit, self.meta.audited)
-        happened = [
-            row for number, record in records if isinstance(record, Happened) for row in happened_rows(number, record)
-        ]
-        operated = [operated_row(number, record) for number, record in records if isinstance(record, Operated)]
-        yield from self._many(sql.AUDIT_INSERTS, happened)
-        yield from self._many(sql.OPERATION_INSERTS, operated)
-
     def _collect(self, fold: Fold) -> Iterator[int]:
         """Inputs of older jobs: those that came, and those that nobody needs any more."""
         for id, excess in fold.overfilled():
-            self._db.execute(sql.OVERFILL, (excess, id))
+            self._db.fetch(sql.OVERFILL, id, excess)
             yield 1
-        if self._db.execute(sql.ANY_INPUTS).get:
-            for ids in _pieces(fold.without_inputs(), _IDS_AT_ONCE):
-                self._db.execute(sql.DELETE_INPUTS, (json_list(ids),))
+        if self._db.fetch(sql.ANY_INPUTS)[0][0]:
+            for ids in pieces(fold.without_inputs(), _IDS_AT_ONCE):
+                self._db.delete("inputs", ids)
                 yield len(ids)
         for id, inputs in fold.collected():
             yield from self._insert_inputs(id, inputs)
 
     def _insert_inputs(self, id: int, inputs: Iterable[tuple[int, bytes]]) -> Iterator[int]:
         for parent, result in inputs:
-            self._db.execute(sql.ADD_INPUT, (id, parent, result))
+            self._db.put("inputs", (id, parent, result))
             yield 1 + _in_rows(len(result))
 
     def _insert(self, born: Iterable[Pushed | JobRow]) -> Iterator[int]:
         rows: list[Row] = []
         size = 0
         for birth in born:
-            if isinstance(birth, JobRow):
-                rows.append(stored_job(birth))
-                size += len(birth.data)
-                if birth.inputs is not None:
-                    yield from self._insert_inputs(birth.id, birth.inputs)
-            else:
+            if isinstance(birth, Pushed):
                 yield from self._insert_batch(birth)
-            if len(rows) >= _ROWS_AT_ONCE or size >= SLICE_BYTES:
-                yield from self._many(sql.ROW_INSERTS, rows)
+                continue
+            rows.append(stored_job(birth))
+            size += len(birth.data)
+            if birth.inputs is not None:
+                yield from self._insert_inputs(birth.id, birth.inputs)
+            if len(rows) >= self._db.rows_at_once or size >= SLICE_BYTES:
+                yield from self._many(self._db.insert_jobs, rows)
                 yield _in_rows(size)
-                rows.clear()
-                size = 0
-        yield from self._many(sql.ROW_INSERTS, rows)
+                rows, size = [], 0
+        yield from self._many(self._db.insert_jobs, rows)
+        yield _in_rows(size)
 
     def _insert_batch(self, run: Pushed) -> Iterator[int]:
         first, size = run.first, sum(map(len, run.data))
         at_once = SLICE_BYTES * len(run.data) // (size or 1)
-        for data in _pieces(run.data, max(1, min(at_once, max(sql.BATCH_INSERTS)))):
-            places = _smallest(sql.BATCH_INSERTS, len(data))
-            shared = (first, run.queue, WAITING, run.priority, run.created_at, run.created_at)
-            options = (run.max_attempts, run.backoff, run.ttl, run.timeout)
-            self._db.execute(sql.BATCH_INSERTS[places], (*shared, *options, *data, *[None] * (places - len(data))))
+        for data in pieces(run.data, max(1, min(at_once, SLICE_ROWS))):
+            self._db.insert_batch(run, first, data)
             first += len(data)
             yield len(data) + _in_rows(size * len(data) // len(run.data))
 
-    def _many(self, statements: Mapping[int, str], rows: Iterable[Row]) -> Iterator[int]:
-        """Run one of the statements, which differ in how many rows they take, as often as the rows need."""
-        for piece in _pieces(list(rows), max(statements)):
-            size = _smallest(statements, len(piece))
-            blank = [None] * len(piece[0]) * (size - len(piece))
-            self._db.execute(statements[size], (*chain.from_iterable(piece), *blank))
-            yield len(piece)
+    def _audit(self, fold: Fold) -> Iterator[int]:
+        records, _ = numbered(fold.audit, self.meta.audited)
+        happened = (happened_rows(number, record) for number, record in records if isinstance(record, Happened))
+        operated = (operated_row(number, record) for number, record in records if isinstance(record, Operated))
+        yield from self._many(partial(self._db.append, "audit"), chain.from_iterable(happened))
+        yield from self._many(partial(self._db.append, "operations"), operated)
+
+    def _calls(self, fold: Fold) -> Iterator[int]:
+        """What is owed to webhooks. A call made and over in the window may be there from an earlier try of it."""
+        for numbers in pieces(fold.calls_over, _IDS_AT_ONCE):
+            self._db.delete("webhook_calls", numbers)
+            yield len(numbers)
+        for id in [id for id, row in fold.webhooks.items() if row is None]:
+            self._db.fetch(sql.DELETE_CALLS_OF, id)
+            yield SLICE_ROWS
+        for call in fold.calls.values():
+            self._db.put("webhook_calls", structs.astuple(call))
+            yield 1 + _in_rows(len(call.body))
 
     def _forget(self, fold: Fold) -> Iterator[int]:
         forget, forget_results = fold.forget, fold.forget_results
         while forget > self.meta.forget:
-            self._db.execute(sql.FORGET_SOME, (forget, SLICE_ROWS))
-            forgotten = self._db.changes()
+            forgotten = self._db.delete_some(sql.FORGET_SOME, forget, SLICE_ROWS)
             yield forgotten
             if forgotten < SLICE_ROWS:
                 break
         for number in range(max(self.meta.forget_results, forget, 1), forget_results, SLICE_ROWS):
-            self._db.execute(sql.FORGET_RESULTS, (number, min(number + SLICE_ROWS, forget_results)))
+            self._db.fetch(sql.FORGET_RESULTS, number, min(number + SLICE_ROWS, forget_results))
             yield _IDS_AT_ONCE // 10
 
-    def _finish(self, fold: Fold, last: int) -> None:
-        """What must be done once: the counters, and the mark that says so, in one transaction."""
+    def _finish(self, fold: Fold, last: int) -> Meta:
+        """What must be done once: the counters, and the mark that says so, in one transaction. Returns the mark."""
         meta = structs.replace(
             self.meta,
             folded=last,
@@ -326,51 +417,32 @@ class Tables:
         )
         configured = [fold.queues[name] for name in fold.configured]
         settings = [(row.name, row.paused, row.rate_limit, row.concurrency_limit) for row in configured]
-        for _ in self._many(sql.QUEUE_COUNTS, map(structs.astuple, fold.queues.values())):
+        for _ in self._many(self._db.count, map(structs.astuple, fold.queues.values())):
             pass
-        for _ in self._many(sql.QUEUE_SETTINGS, settings):
+        for _ in self._many(partial(self._db.update, SETTINGS), settings):
             pass
         for name, cron in fold.crons.items():
             if cron is None:
-                self._db.execute("DELETE FROM crons WHERE name = ?", (name,))
+                self._db.fetch(sql.DELETE_CRON, name)
             else:
-                self._db.execute(sql.SET_CRON, stored_cron(cron))
+                self._db.put("crons", stored_cron(cron))
         for id, webhook in fold.webhooks.items():
             if webhook is None:
-                self._db.execute("DELETE FROM webhooks WHERE id = ?", (id,))
+                self._db.fetch(sql.DELETE_WEBHOOK, id)
             else:
-                self._db.execute(sql.SET_WEBHOOK, stored_webhook(webhook))
-        self._db.execute("DELETE FROM dropped WHERE number <= ?", (meta.dropped - KEEP_DROPPED,))
-        self._db.execute("DELETE FROM journal WHERE number <= ?", (last,))
-        self._db.execute(sql.UPDATE_META, structs.astuple(meta))
-        self.meta = meta
+                self._db.put("webhooks", stored_webhook(webhook))
+        self._db.fetch(sql.FORGET_DROPPED, meta.dropped - KEEP_DROPPED)
+        self._db.fetch(sql.FORGET_GROUPS, last)
+        self._db.settle(meta)
+        return meta
 
-    def _jobs(self) -> Iterator[JobRow | Pushed]:
-        return jobs_of(self._db.execute(sql.SELECT_JOBS, (self.meta.next_id,)), self._inputs)
-
-    def _inputs(self, id: int) -> list[tuple[int, bytes]] | None:
-        rows: list[Any] = self._db.execute(sql.SELECT_INPUTS, (id,)).fetchall()
-        return rows or None
-
-    def _group(self, number: int) -> bytes | None:
-        blob: bytes | None = self._db.execute("SELECT blob FROM journal WHERE number = ?", (number,)).get
-        return blob
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        yield
-        self._db.execute("COMMIT")
+    def _many(self, write: Callable[[list[Row]], None], rows: Iterable[Row]) -> Iterator[int]:
+        """Write rows, as many with one statement as it takes; yields after each how many."""
+        for piece in pieces(rows, min(self._db.rows_at_once, SLICE_ROWS)):
+            write(piece)
+            yield len(piece)
 
 
 def _in_rows(size: int) -> int:
     """Payload bytes as the number of rows that take as long to write."""
     return size * SLICE_ROWS // SLICE_BYTES
-
-
-def _pieces(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _smallest(statements: Mapping[int, str], rows: int) -> int:
-    return min(size for size in statements if size >= rows)

@@ -7,15 +7,15 @@ The journal needs no folding for speed: recovery reads a job from the journal as
 so that it does not grow without end, and so that people find their jobs in the tables.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
 from flashq.engine.records import Completed, Record
-from flashq.engine.trail import Numbered, Question, numbered
+from flashq.engine.trail import Question, numbered
 from flashq.errors import StorageError
 from flashq.storage.fold import Fold
 from flashq.storage.records import changes, decode
-from flashq.storage.rows import Meta
+from flashq.storage.tables import Tables
 
 WINDOW_CHANGES: Final = 20_000
 WINDOW_BYTES: Final = 8 * 1024 * 1024
@@ -51,39 +51,6 @@ class Retention(NamedTuple):
     keep_ms: int
     max_rows: int
     wall_ms: Callable[[], int]
-
-
-class Tables(Protocol):
-    """What windows need of a backend: its journal, and its tables behind it."""
-
-    @property
-    def meta(self) -> Meta:
-        """Where the tables stand."""
-        ...
-
-    def newest(self) -> int:
-        """Number of the newest group, folded or not."""
-        ...
-
-    def groups(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """The groups of the journal behind the one with this number, in their order, with theirs."""
-        ...
-
-    def group(self, number: int) -> bytes:
-        """A group that is in the journal."""
-        ...
-
-    def apply(self, fold: Fold, last: int) -> Iterator[None]:
-        """Bring a settled window into the tables, slice by slice; its last group is ``last``."""
-        ...
-
-    def trim(self, since: int, max_rows: int) -> Iterator[None]:
-        """Let go of the oldest of the trail, slice by slice."""
-        ...
-
-    def trail(self, question: Question) -> Iterable[Numbered]:
-        """What the tables hold for a question, in its order."""
-        ...
 
 
 class Windows:

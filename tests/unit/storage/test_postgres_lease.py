@@ -12,6 +12,7 @@ from tools.postgres import query
 from flashq.errors import StorageError
 from flashq.storage import postgres_lease as lease
 from flashq.storage import postgres_statements as sql
+from flashq.storage import statements
 from flashq.storage.postgres_schema import migrate
 from flashq.storage.postgres_session import Refused, Session
 
@@ -148,7 +149,7 @@ def test_a_takeover_waits_for_a_commit_under_way(connect: Connect, url: str) -> 
         old.fetch("INSERT INTO journal VALUES (1, 'x')")
     taking.join()
     assert taken == [2]
-    assert new.fetch(sql.NEWEST)[0][0] == 1
+    assert new.fetch(statements.NEWEST)[0][0] == 1
 
 
 def test_a_renewal_waits_for_no_commit(connect: Connect, url: str) -> None:

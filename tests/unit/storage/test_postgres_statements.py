@@ -9,7 +9,12 @@ from flashq.storage import postgres_statements as sql
 from flashq.storage.postgres_schema import migrate
 from flashq.storage.postgres_session import Session
 
-TEXTS = {name: text for name, text in vars(sql).items() if name.isupper() and name[0] != "_" and isinstance(text, str)}
+GROUPED = {"UPDATES": sql.UPDATES, "DELETE": sql.DELETE, "PUT": sql.PUT, "ALL": sql.ALL}
+TEXTS = {
+    **{name: text for name, text in vars(sql).items() if name.isupper() and name[0] != "_" and isinstance(text, str)},
+    **{f"{name} {key}": text for name, texts in GROUPED.items() for key, text in texts.items()},
+}
+BY_KEY = [*sql.UPDATES.values(), *sql.DELETE.values()]
 
 
 @pytest.fixture(scope="module")
@@ -23,29 +28,29 @@ def session(databases: Databases) -> Iterator[Session]:
         session.close()
 
 
+def plan_of(session: Session, text: str) -> str:
+    """How PostgreSQL goes about it, whatever the values are."""
+    if not session.connected:
+        session.connect()
+    values = ", ".join("NULL" for _ in session._run(session._open().prepare(text)).get_parameters())
+    given = f"({values})" if values else ""
+    session.execute(f"PREPARE it AS {text}; SET plan_cache_mode = force_generic_plan")
+    plan = "\n".join(row[0] for row in session.fetch(f"EXPLAIN EXECUTE it{given}"))
+    session.execute("DEALLOCATE it")
+    return plan
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_statement_is_understood(session: Session, name: str) -> None:
     """Names, types and numbers of places fit."""
     if not session.connected:
         session.connect()
-    session.execute(f'PREPARE "{name}" AS {TEXTS[name]}')
+    session.execute(f"PREPARE it AS {TEXTS[name]}; DEALLOCATE it")
 
 
-@pytest.mark.parametrize("name", ["CHANGE", "PROGRESS", "FINISH", "DELETE_JOBS", "FORGET_RESULTS", "SET_QUEUES"])
-def test_rows_are_found_by_key(session: Session, name: str) -> None:
+@pytest.mark.parametrize("text", BY_KEY)
+def test_rows_are_found_by_key(session: Session, text: str) -> None:
     """In an empty table as in a large one, since plans are made once."""
-    if not session.connected:
-        session.connect()
-    statement = session._run(session._open().prepare(TEXTS[name]))
-    values = ", ".join("NULL" for _ in statement.get_parameters())
-    session.execute(f"PREPARE plan_{name} AS {TEXTS[name]}; SET plan_cache_mode = force_generic_plan")
-    plan = "\n".join(row[0] for row in session.fetch(f"EXPLAIN EXECUTE plan_{name}({values})"))
+    plan = plan_of(session, text)
     assert "Seq Scan" not in plan, plan
     assert "Index" in plan
-
-
-def test_the_leftovers_name_marks(session: Session) -> None:
-    """Each mark is one that `meta` has."""
-    for text, mark in sql.LEFTOVERS:
-        assert mark in sql.Meta.__struct_fields__
-        session.fetch(text, 1)

@@ -18,9 +18,9 @@ from flashq.engine.records import (
 )
 from flashq.errors import StorageError
 from flashq.storage.records import encode
+from flashq.storage.rows import AUDIT, JOB, OPERATION, Meta
 from flashq.storage.schema import APPLICATION_ID, Step, migrate, steps
 from flashq.storage.sqlite import SqliteStorage
-from flashq.storage.statements import AUDIT, JOB, OPERATION, Meta
 
 ONE = Step(1, "0001_one.sqlite.sql", "CREATE TABLE one (a); INSERT INTO one VALUES (1);")
 TWO = Step(2, "0002_two.sqlite.sql", "ALTER TABLE one ADD COLUMN b; UPDATE one SET b = 2;")

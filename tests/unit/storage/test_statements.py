@@ -1,59 +1,59 @@
-"""The statements say what they take, fit into the statement cache, and look rows up instead of searching for them."""
+"""Every statement is one that SQLite and PostgreSQL understand, and those for a few jobs do not read all of them."""
+
+from collections.abc import Iterator
 
 import apsw
 import pytest
+from tests.fakes.postgres import Databases
+from tests.unit.storage.test_postgres_statements import plan_of
+from tests.unit.storage.test_sqlite_statements import plan
 
 from flashq.storage import statements as sql
+from flashq.storage.postgres_schema import migrate as migrate_postgres
+from flashq.storage.postgres_session import Session
+from flashq.storage.rows import Meta
 from flashq.storage.schema import migrate, steps
 
-BY_ROWS = {
-    "BATCH_INSERTS": lambda rows: 10 + rows,
-    "ROW_INSERTS": lambda rows: rows * len(sql.JOB),
-    "CHANGE_UPDATES": lambda rows: rows * 9,
-    "PROGRESS_UPDATES": lambda rows: rows * 3,
-    "FINISH_UPDATES": lambda rows: rows * 7,
-    "QUEUE_COUNTS": lambda rows: rows * 10,
-    "QUEUE_SETTINGS": lambda rows: rows * 4,
-}
-SIZED = [(name, rows, text) for name in BY_ROWS for rows, text in getattr(sql, name).items()]
-SEARCHING = [
-    sql.DELETE_JOBS, sql.FORGET_SOME, sql.FORGET_RESULTS, sql.SELECT_JOBS, sql.OVERFILL, sql.SELECT_INPUTS,
-    sql.DELETE_INPUTS,
-]  # fmt: skip
+ONLY_SQLITE = {sql.START}
+"""PostgreSQL has the number of the newest start in the lease."""
+TEXTS = [text for name, text in vars(sql).items() if name.isupper() and name[0] != "_" and isinstance(text, str)]
+SEARCHING = [sql.OVERFILL, sql.FORGET_SOME, sql.FORGET_RESULTS, sql.SELECT_HISTORY, sql.SELECT_STARTS, sql.TRAIL_PAGE]
 
 
 @pytest.fixture(scope="module")
 def db() -> apsw.Connection:
-    """A database with the tables."""
+    """A SQLite database with the tables."""
     connection = apsw.Connection(":memory:")
     migrate(connection, steps("sqlite"))
     return connection
 
 
-def plan(db: apsw.Connection, text: str, places: int) -> str:
-    """How SQLite goes about it."""
-    return " / ".join(str(line[3]) for line in db.execute("EXPLAIN QUERY PLAN " + text, [None] * places))
+@pytest.fixture(scope="module")
+def session(databases: Databases) -> Iterator[Session]:
+    """A PostgreSQL database with the tables."""
+    with databases.fresh() as url:
+        session = Session(url)
+        session.connect()
+        migrate_postgres(session)
+        yield session
+        session.close()
 
 
-@pytest.mark.parametrize(("name", "rows", "text"), SIZED)
-def test_a_statement_takes_its_rows(db: apsw.Connection, name: str, rows: int, text: str) -> None:
-    """All values are bound, as many as the rows have."""
-    assert len(text.encode()) < 16_384, "longer ones are compiled again at every use"
-    plan(db, text, BY_ROWS[name](rows))
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_statement_is_understood(db: apsw.Connection, session: Session, text: str) -> None:
+    """Names and numbers of places fit; and of those that look for something, none looks at everything."""
+    places = max((int(text[at + 1]) for at in range(len(text)) if text[at] == "?"), default=0)
+    ways = [plan(db, text, places)]
+    if text not in ONLY_SQLITE:
+        ways.append(plan_of(session, text.replace("?", "$")))
+    if text in SEARCHING:
+        assert "SCAN" not in ways[0], ways[0]
+        assert "Seq Scan" not in ways[1], ways[1]
 
 
-@pytest.mark.parametrize("text", [*(text for name, _, text in SIZED if "UPDATES" in name), *SEARCHING])
-def test_no_statement_reads_the_whole_table(db: apsw.Connection, text: str) -> None:
-    """A full scan of a million jobs for each slice of upkeep would be minutes."""
-    steps = plan(db, text, text.count("?"))
-    assert "SCAN jobs" not in steps
-    assert "SCAN inputs" not in steps
-
-
-def test_blank_rows_do_nothing(db: apsw.Connection) -> None:
-    """Places that are left over are filled with NULL and touch no row."""
-    for name, rows, text in SIZED:
-        places = BY_ROWS[name](rows)
-        db.execute(text, [None] * places)
-    assert db.execute("SELECT count(*) FROM jobs").get == 0
-    assert db.execute("SELECT count(*) FROM queues").get == 0
+def test_the_leftovers_name_marks(db: apsw.Connection, session: Session) -> None:
+    """Each mark is one that `meta` has."""
+    for text, mark in sql.LEFTOVERS:
+        assert mark in Meta.__struct_fields__
+        plan(db, text, 1)
+        plan_of(session, text.replace("?", "$"))

@@ -1,14 +1,14 @@
-"""Windows get into the tables in small transactions, and what a broken-off one left behind does no harm."""
+"""Windows get into tables of every kind in small transactions, and what a broken-off one left behind does no harm."""
 
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 
 import apsw
 import pytest
 from msgspec import structs
+from tests.fakes.postgres import Databases
 
 from flashq.engine.records import (
+    Actor,
     Added,
     CallRow,
     CallsOver,
@@ -19,7 +19,9 @@ from flashq.engine.records import (
     CronRow,
     CronSet,
     Dropped,
+    Happened,
     JobRow,
+    Operated,
     Progressed,
     Pushed,
     QueueRow,
@@ -31,33 +33,57 @@ from flashq.engine.records import (
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, WAITING
-from flashq.storage import statements as sql
+from flashq.storage import postgres_lease as lease
 from flashq.storage import tables as tables_module
 from flashq.storage.fold import Fold, rows_of
+from flashq.storage.postgres_dialect import PostgresDialect
+from flashq.storage.postgres_schema import migrate as migrate_postgres
+from flashq.storage.postgres_session import Session
 from flashq.storage.schema import migrate, steps
-from flashq.storage.tables import SLICE_BYTES, SLICE_ROWS, Tables
+from flashq.storage.sqlite_dialect import SqliteDialect
+from flashq.storage.tables import SLICE_BYTES, SLICE_ROWS, Dialect, Tables
 
+EMPTY = """
+TRUNCATE meta, journal, jobs, inputs, queues, crons, dropped, webhooks, webhook_calls, audit, operations;
+INSERT INTO meta (shard, folded, next_id, completions, forget, forget_results, dropped, audited, synced)
+VALUES (0, 0, 1, 0, 0, 0, 0, 0, 0);
+"""
 FULL_ROW = JobRow(
     1, "mail", COMPLETED, -5, 100, 200, 150, 2, 3, 1000, 60, 70, '{"ä":"\\u0000"}'.encode(), "kéy\0", "mine",
     [7, 2**53 - 1], ["red", "ä'"], 90, "almost", 3, 2**40, 4, 5, 600, "token", b"[1, 2]",
 )  # fmt: skip
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A database with the tables."""
-    connection = apsw.Connection(str(tmp_path / "db"))
-    migrate(connection, steps("sqlite"))
-    connection.close()
-    return tmp_path / "db"
+@pytest.fixture(scope="module")
+def session(databases: Databases) -> Iterator[Session]:
+    """The owner of a PostgreSQL database with the schema."""
+    with databases.fresh() as url:
+        session = Session(url)
+        session.connect()
+        migrate_postgres(session)
+        lease.take(session, "me", "here", lambda _: None)
+        yield session
+        session.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def dialect(request: pytest.FixtureRequest) -> Iterator[Dialect]:
+    """An empty database of each kind. That of PostgreSQL is the same one, emptied: making one takes long."""
+    if request.param == "sqlite":
+        connection = apsw.Connection(":memory:")
+        migrate(connection, steps("sqlite"))
+        yield SqliteDialect(connection)
+        connection.close()
+    else:
+        session = request.getfixturevalue("session")
+        yield PostgresDialect(session)
+        session.execute(EMPTY)
 
 
 @pytest.fixture
-def tables(path: Path) -> Iterator[Tables]:
+def tables(dialect: Dialect) -> Tables:
     """Its tables."""
-    connection = apsw.Connection(str(path))
-    yield Tables(connection)
-    connection.close()
+    return Tables(dialect)
 
 
 def window(tables: Tables, *records: Record) -> Iterator[None]:
@@ -125,13 +151,6 @@ def test_plain_neighbours_are_read_as_one_record(tables: Tables) -> None:
     assert jobs(tables) == [*rows_of(batch(1, 3)), *differing, *rows_of(batch(8, 2)), *rows_of(batch(11, 1))]
 
 
-def test_the_text_is_readable(tables: Tables) -> None:
-    """Payloads, lists and results are text for whoever looks into the database."""
-    apply(tables, Added(FULL_ROW))
-    query = "SELECT typeof(data), depends_on, tags, result FROM jobs"
-    assert tables._db.execute(query).get == ("text", "[7,9007199254740991]", '["red","ä\'"]', "[1, 2]")
-
-
 def test_changes_of_older_jobs(tables: Tables) -> None:
     """Only the columns that changed are written."""
     apply(tables, Added(structs.replace(FULL_ROW, state=WAITING, done=0)), batch(2, 4))
@@ -161,7 +180,7 @@ def test_the_dropped_are_bounded(tables: Tables, monkeypatch: pytest.MonkeyPatch
     for id in range(1, 8, 2):
         apply(tables, batch(id, 2), Dropped("mail", [id, id + 1], "expired"))
     assert tables.snapshot().dropped == [6, 7, 8]
-    assert tables._db.execute("SELECT count(*) FROM dropped").get == 3
+    assert tables._db.fetch("SELECT count(*) FROM dropped")[0][0] == 3
 
 
 def test_counters_settings_and_schedules(tables: Tables) -> None:
@@ -187,7 +206,7 @@ def test_webhooks_and_what_is_owed_to_them(tables: Tables) -> None:
     snapshot = tables.snapshot()
     assert snapshot.webhooks == [plain, hook]
     assert snapshot.calls == [CallRow(1, "w", body), CallRow(2, "p", body), CallRow(3, "w", b"{}")]
-    tables._db.execute(sql.ADD_CALL, (4, "w", b"left behind"))
+    tables._db.put("webhook_calls", (4, "w", b"left behind"))
     apply(tables, CallsOwed(4, ["w"], b"{}"), CallsOver([2, 4]))
     assert tables.snapshot().calls == [CallRow(1, "w", body), CallRow(3, "w", b"{}")]
     apply(tables, WebhookDeleted("w"))
@@ -219,48 +238,73 @@ def test_large_payloads_make_transactions_of_fewer_rows(tables: Tables, jobs_in_
     assert [len(job.data) for job in jobs(tables)] == [size] * 60
 
 
-def test_a_window_that_broke_off_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of jobs that ended before the window was folded at last are no ghosts."""
+def test_a_window_that_broke_off_leaves_nothing_behind(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of jobs that ended before the window was folded at last are no ghosts, and neither is their trail."""
     monkeypatch.setattr(tables_module, "SLICE_ROWS", 5)
-    connection = apsw.Connection(str(path))
-    tables = Tables(connection)
+    tables = Tables(dialect)
     apply(tables, batch(1, 20))
     before = tables.meta
-    list(islice(window(tables, batch(21, 100), Dropped("mail", [1, 2], "expired"), completed([3], done=1)), 1))
-    connection.close()
+    both = [batch(21, 20), Dropped("mail", [1, 2], "expired"), completed([3], done=1)]
+    happened = Happened(1, "pushed", "mail", [1, 1], Actor("ada"))
+    slices = window(tables, *both, *[happened] * 25)
+    while not dialect.fetch("SELECT count(*) FROM audit")[0][0]:
+        next(slices)
+    slices.close()
 
-    connection = apsw.Connection(str(path))
-    tables = Tables(connection)
+    tables = Tables(dialect)
     assert tables.meta == before
-    assert connection.execute("SELECT count(*) FROM jobs WHERE id > 20").get == 100
+    assert dialect.fetch("SELECT count(*) FROM jobs WHERE id > 20")[0][0] == 20
     assert [job.id for job in jobs(tables) if job.id > 20] == []
-    tables.start_epoch()
-    both = [batch(21, 100), Dropped("mail", [1, 2], "expired"), completed([3], done=1)]
-    apply(tables, *both, Dropped("mail", list(range(21, 120)), "purged"), completed([120], done=2, forget=3))
+    tables.restart()
+    for table in ("jobs WHERE id > 20", "audit", "dropped"):
+        assert dialect.fetch(f"SELECT count(*) FROM {table}")[0][0] == 0
+    apply(tables, *both, Dropped("mail", list(range(21, 40)), "purged"), completed([40], done=2, forget=3))
     assert [job.id for job in jobs(tables)] == list(range(4, 21))
-    assert tables.snapshot().dropped == [1, 2, *range(21, 120)]
-    assert tables.snapshot().queues == [QueueRow("mail", False, 0, 0, 120, 2, 0, 0, 2, 99)]
-    connection.close()
+    assert tables.snapshot().dropped == [1, 2, *range(21, 40)]
+    assert tables.snapshot().queues == [QueueRow("mail", False, 0, 0, 40, 2, 0, 0, 2, 19)]
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_a_start_is_counted(tables: Tables) -> None:
-    """In the database, not only in memory."""
-    tables.start_epoch()
-    tables.start_epoch()
-    assert tables.meta.epoch == tables._db.execute("SELECT epoch FROM meta").get == 2
+    """In the database, not only in memory; elsewhere than in SQLite by the lease."""
+    tables.restart(epoch=7)
+    assert tables.meta.epoch == tables._db.meta().epoch == 7
+    tables.restart()
+    assert tables.meta.epoch == 7
+
+
+def test_the_whole_trail_comes_in_pages(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its order, what jobs went through and what operators did; nothing that an unfinished window left."""
+    monkeypatch.setattr(tables_module, "PAGE_ROWS", 2)
+    trail = [
+        Happened(1, "pushed", "mail", [1, 2, 7, 1], Actor("ada"), 1, "w", "why"),
+        Operated(2, "PAUSE", Actor("ada", "::1", "tcp"), "mail", "{}"),
+        *(Happened(at, "completed", "mail", [at, 1], Actor("bob")) for at in range(3, 8)),
+        *(Operated(at, "START", Actor("server"), None, None) for at in range(8, 11)),
+    ]
+    apply(tables, *trail)
+    tables._db.append("audit", [(99, 1, "pushed", "mail", 1, 1, 0, None, "eve", None, None, None)])
+    first, *others = trail
+    apart = [structs.replace(first, runs=runs) for runs in ([1, 2], [7, 1])]
+    assert list(tables.whole_trail()) == [*apart, *others]
 
 
 def test_the_newest_group(tables: Tables) -> None:
-    """From the journal, or what was folded if there is none."""
+    """From the journal, or what was folded if there is none; one that is missing is named."""
     assert tables.newest() == 0
     apply(tables, batch(1, 1))
     assert tables.newest() == 1
-    tables._db.execute("INSERT INTO journal VALUES (2, x'00')")
-    assert tables.newest() == 2
+    for number in (2, 3):
+        tables._db.fetch("INSERT INTO journal VALUES (?1, ?2)", number, b"%d" % number)
+    assert tables.newest() == 3
+    assert list(tables.groups(2)) == [(3, b"3")]
+    assert tables.group(2) == b"2"
+    with pytest.raises(StorageError, match="group 7 is missing from the journal"):
+        tables.group(7)
 
 
-def test_tables_without_a_standing_are_refused(tables: Tables) -> None:
+def test_tables_without_a_standing_are_refused(dialect: Dialect) -> None:
     """Someone emptied the table meta: that is damage."""
-    tables._db.execute("DELETE FROM meta")
-    with pytest.raises(StorageError, match="the table meta is empty"):
-        Tables(tables._db)
+    dialect.fetch("DELETE FROM meta")
+    with pytest.raises(StorageError, match=r"the table meta.* is empty"):
+        Tables(dialect)

@@ -12,6 +12,7 @@ from flashq.errors import StorageError
 from flashq.storage import checksums, database, tables, upkeep, windows
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.records import encode
+from flashq.storage.sqlite_dialect import SqliteDialect
 from flashq.storage.tables import Tables
 from flashq.storage.upkeep import Upkeep
 from flashq.storage.windows import Retention, Windows
@@ -25,7 +26,7 @@ class Kept:
         self.now = 0
         database.create(path)
         self.db = database.connect(path)
-        self.tables = Tables(self.db)
+        self.tables = Tables(SqliteDialect(self.db))
         self.high_water = HighWater(database.beside(path, ".highwater"))
         self.windows = Windows(str(path), self.tables, retention)
         self.upkeep = Upkeep(

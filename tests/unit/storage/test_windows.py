@@ -31,31 +31,31 @@ class Tables:
         return self.journal[number]
 
     def newest(self) -> int:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         return max(self.journal, default=self.meta.folded)
 
     def groups(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         yield from ((number, blob) for number, blob in sorted(self.journal.items()) if number > after)
 
     def group(self, number: int) -> bytes:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         return self.journal[number]
 
     def apply(self, fold: Fold, last: int) -> Iterator[None]:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         yield
         self.applied.append((last, fold.next_id))
         self.meta.folded, self.meta.next_id = last, fold.next_id
         self.journal = {number: blob for number, blob in self.journal.items() if number > last}
 
     def trim(self, since: int, max_rows: int) -> Iterator[None]:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         yield
         self.trimmed.append((since, max_rows))
 
     def trail(self, question: Question) -> Iterable[Numbered]:
-        """See `windows.Tables`."""
+        """See `tables.Tables`."""
         return [(1, Operated(1, "PAUSE", Actor("ada")))]
 
 

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.postgres import Databases
+from tests.unit.storage.test_tables import apply, batch, window
 from tools.postgres import query
 
-from flashq.engine.records import Actor, Added, Happened, JobRow, Pushed, Record, rows_of
-from flashq.errors import StorageError
+from flashq.engine.records import Added, JobRow, Pushed, rows_of
 from flashq.model import DELAYED
+from flashq.storage import postgres_dialect
 from flashq.storage import postgres_lease as lease
 from flashq.storage import postgres_statements as sql
-from flashq.storage import postgres_tables
-from flashq.storage.fold import Fold
+from flashq.storage.postgres_dialect import PostgresDialect, _safe, _unsafe
 from flashq.storage.postgres_schema import migrate
 from flashq.storage.postgres_session import Refused, Session
-from flashq.storage.postgres_tables import Tables, _safe, _unsafe
 from flashq.storage.records import encode
+from flashq.storage.tables import Tables
 
 ODD = JobRow(1, "q", DELAYED, 0, 1, 2, 0, 0, 3, 0, 0, 0, b'"\xc3\xa4"', "k\0", "\x1a", None, None, 0, "m\0\x1a")
 
@@ -35,19 +35,6 @@ def session(databases: Databases) -> Iterator[Session]:
         session.close()
 
 
-def window(tables: Tables, *records: Record) -> Iterator[None]:
-    """The slices of a window of one group."""
-    fold = Fold(tables.meta.next_id)
-    fold.feed(records)
-    fold.settle()
-    return tables.apply(fold, tables.meta.folded + 1)
-
-
-def batch(first: int, jobs: int) -> Pushed:
-    """Plain jobs."""
-    return Pushed("mail", first, 100, 0, 3, 1000, 0, 0, [b'"%d"' % id for id in range(first, first + jobs)])
-
-
 @given(st.text(st.sampled_from("a0\0\x1a")))
 def test_any_text_comes_back(text: str) -> None:
     """A zero byte, the escape itself and what looks like both."""
@@ -57,46 +44,23 @@ def test_any_text_comes_back(text: str) -> None:
 
 def test_odd_texts_are_stored(session: Session) -> None:
     """Those of jobs, one by one and as a batch, whose queue is named oddly."""
-    tables = Tables(session)
+    tables = Tables(PostgresDialect(session))
     pushed = Pushed("a\0b", 2, 1, 0, 3, 0, 0, 0, [b"1"] * 40)
-    for _ in window(tables, Added(ODD), pushed):
-        pass
+    apply(tables, Added(ODD), pushed)
     assert list(tables.snapshot().rows()) == [ODD, *rows_of(pushed)]
     assert [row.name for row in tables.snapshot().queues] == ["a\0b", "q"]
 
 
 def test_people_can_read_it(session: Session) -> None:
     """Payloads are text, times are times and states are words."""
-    for _ in window(Tables(session), batch(1, 1)):
-        pass
+    apply(Tables(PostgresDialect(session)), batch(1, 1))
     seen = query(session._url, "SELECT id, queue, state, created, data::json #>> '{}' FROM flashq.job_list")
     assert seen == ["1|mail|waiting|1970-01-01 00:00:00.1+00|1"]
 
 
-def test_a_window_that_was_cut_off_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Born jobs, their trail and their place in it are gone when it begins anew."""
-    monkeypatch.setattr(postgres_tables, "SLICE_ROWS", 10)
-    tables = Tables(session)
-    happened = Happened(1, "pushed", "mail", [1, 1], Actor("ada"))
-    for _ in window(tables, batch(1, 20)):
-        pass
-    slices = window(tables, batch(21, 30), *[happened] * 25)
-    for _ in range(5):
-        next(slices)
-    slices.close()
-    assert session.fetch("SELECT count(*) FROM jobs")[0][0] > 20
-    assert session.fetch("SELECT count(*) FROM audit")[0][0] > 0
-    tables.restart()
-    assert session.fetch("SELECT count(*) FROM jobs")[0][0] == 20
-    assert session.fetch("SELECT count(*) FROM audit")[0][0] == 0
-    for _ in window(tables, batch(21, 30), happened):
-        pass
-    assert len(list(tables.snapshot().rows())) == 50
-
-
 def test_a_slice_of_a_replaced_server_is_refused(session: Session) -> None:
     """The tables belong to its successor."""
-    slices = window(Tables(session), batch(1, 5))
+    slices = window(Tables(PostgresDialect(session)), batch(1, 5))
     session.fetch("UPDATE lease SET epoch = epoch + 1")
     with pytest.raises(Refused) as refused:
         next(slices)
@@ -107,8 +71,8 @@ def test_a_slice_of_a_replaced_server_is_refused(session: Session) -> None:
 
 def test_pages_are_bounded_by_bytes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of jobs and of groups; one that is larger than a page is a page."""
-    monkeypatch.setattr(postgres_tables, "PAGE_BYTES", 100)
-    tables = Tables(session)
+    monkeypatch.setattr(postgres_dialect, "PAGE_BYTES", 100)
+    tables = Tables(PostgresDialect(session))
     for number in range(1, 6):
         session.fetch(sql.COMMIT, 1, number, encode([batch(1, 40)]))
     pages = 0
@@ -123,13 +87,6 @@ def test_pages_are_bounded_by_bytes(session: Session, monkeypatch: pytest.Monkey
     assert [number for number, _ in tables.groups(2)] == [3, 4, 5]
     assert pages == 4
     pages = 0
-    for _ in window(tables, Pushed("mail", 1, 100, 0, 3, 0, 0, 0, [b'"%s"' % (b"x" * 48)] * 4)):
-        pass
+    apply(tables, Pushed("mail", 1, 100, 0, 3, 0, 0, 0, [b'"%s"' % (b"x" * 48)] * 4))
     assert len(list(tables.snapshot().rows())) == 4
     assert pages == 3
-
-
-def test_a_group_that_is_missing_is_named(session: Session) -> None:
-    """With the place and the number."""
-    with pytest.raises(StorageError, match=r"PostgreSQL database .*: group 7 is missing"):
-        Tables(session).group(7)
