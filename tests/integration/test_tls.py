@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import select
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from tests.fakes.server_process import MEMORY, LineClient, ServerProcess
 
 from flashq.client import FlashQ
 from flashq.protocol.limits import MAX_LINE_BYTES
+from flashq.server.doors import SPARE_FILES
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
@@ -52,6 +55,34 @@ def await_said(server: ServerProcess, words: str) -> None:
     while words not in server.errors():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_clients_that_connect_and_say_nothing(tmp_path: Path, loop: str) -> None:
+    """They count as connections, on both doors together, and have not the files that the server needs for itself."""
+    made = certificate.make(tmp_path / "tls")
+    environment = {"TLS_CERT": str(made.cert), "TLS_KEY": str(made.key), "LOOP": loop}
+    few = ("sh", "-c", f'ulimit -n {SPARE_FILES + 10} && exec "$@"', "sh")
+    with ServerProcess(tmp_path / "server", environment=environment, before=few) as server:
+        idle = server.open_files()
+        silent = [socket.create_connection(("127.0.0.1", (server.port, server.http_port)[n % 2])) for n in range(30)]
+        waiting = select.poll()
+        for each in silent:
+            waiting.register(each, select.POLLIN)
+        closed: set[int] = set()
+        deadline = time.monotonic() + 5
+        while len(closed) < 20:
+            assert time.monotonic() < deadline, f"{len(closed)} were turned away"
+            closed |= {number for number, _ in waiting.poll(100)}
+        loops_own = 2
+        assert server.open_files() <= idle + 10 + loops_own
+        for each in silent:
+            each.close()
+        while server.open_files() > idle + loops_own:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with FlashQ(f"flashqs://localhost:{server.port}", ca=str(made.cert)) as q:
+            assert q.push("q", 1) == 1
 
 
 def test_a_session_inside_tls(server: ServerProcess) -> None:

@@ -17,6 +17,7 @@ from ssl import SSLContext
 from typing import Final, Protocol
 
 from flashq.commands.session import Context
+from flashq.server.handshakes import TlsListener
 from flashq.transports.base import Turns
 from flashq.transports.tcp import AUTH_SECONDS, LINGER_SECONDS, LineConnection
 
@@ -33,7 +34,7 @@ class ServerDoor(Protocol):
 
     @property
     def connected(self) -> int:
-        """How many connections there are."""
+        """How many connections there are, those included that are still being made."""
 
     def let_go_revoked(self) -> None:
         """The tokens have changed: let go who is no longer welcome."""
@@ -65,7 +66,8 @@ class LineDoor:
         self._context = context
         self._turns = turns
         self._room = room
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
+        self._handshakes: set[asyncio.BaseProtocol] = set()
         self._unix_socket: str | None = None
         self._connections: set[LineConnection] = set()
 
@@ -75,17 +77,13 @@ class LineDoor:
         Raises:
             OSError: the address cannot be listened on.
         """
-        self._listeners.append(
-            await asyncio.get_running_loop().create_server(
-                self._connection,
-                host,
-                port,
-                backlog=BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=AUTH_SECONDS if tls else None,
-                ssl_shutdown_timeout=LINGER_SECONDS if tls else None,
-            )
-        )
+        if tls is None:
+            loop = asyncio.get_running_loop()
+            self._listeners.append(await loop.create_server(self._connection, host, port, backlog=BACKLOG))
+            return
+        listener = TlsListener(self._connection, self._room, tls, handshake_s=AUTH_SECONDS, shutdown_s=LINGER_SECONDS)
+        self._handshakes = listener.handshakes
+        self._listeners.append(await listener.listen(host, port, BACKLOG))
 
     async def listen_unix(self, path: str) -> None:
         """Open it on a Unix socket as well, always in plain.
@@ -105,7 +103,7 @@ class LineDoor:
     @property
     def connected(self) -> int:
         """See `ServerDoor`."""
-        return len(self._connections)
+        return len(self._connections) + len(self._handshakes)
 
     def let_go_revoked(self) -> None:
         """See `ServerDoor`."""
@@ -139,6 +137,7 @@ class LineDoor:
 
     def _admit(self, connection: LineConnection) -> bool:
         self._connections.add(connection)
+        self._handshakes.discard(connection)
         return self._room()
 
 

@@ -73,8 +73,8 @@ class HttpDoor:
 
     @property
     def connected(self) -> int:
-        """How many connections there are."""
-        return len(self._web.state.connections)
+        """How many connections there are, those included that are still being made."""
+        return self._web.connected
 
     def let_go_revoked(self) -> None:
         """Refuse what waits for somebody whose token is no longer valid."""

@@ -20,6 +20,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from flashq.server.handshakes import TlsListener
+
 HEAD_BYTES: Final = 64 * 1024
 """The head of a request: all headers together. Beyond it is an attack or a cookie jar."""
 
@@ -28,6 +30,9 @@ HEAD_SECONDS: Final = 10
 
 KEEP_ALIVE_SECONDS: Final = 5
 """Idle time between two requests. What a vanished client leaves behind is kept for as long, so no more than needed."""
+
+BACKLOG: Final = 1_024
+"""Connections that wait to be accepted: as many as come while one turn of the loop takes its time."""
 
 MAX_PIPELINED: Final = 100
 """Requests of one connection that wait for the answer of one before them: each is fifty times as large in memory as it
@@ -74,6 +79,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Transport", transport))
+        self._web.handshakes.discard(self)
         if not self._web.room():
             self.transport.abort()
             return
@@ -269,7 +275,8 @@ class Web:
         self.room = room
         self.at_once = at_once or (lambda _, __: application)
         self.loop = asyncio.get_running_loop()
-        self._listener: asyncio.Server | None = None
+        self.handshakes: set[asyncio.BaseProtocol] = set()
+        self._listener: asyncio.Server | TlsListener | None = None
 
     async def listen(self, host: str, port: int, tls: SSLContext | None = None) -> None:
         """Open the door.
@@ -277,14 +284,17 @@ class Web:
         Raises:
             OSError: the address cannot be listened on.
         """
-        self._listener = await self.loop.create_server(
-            lambda: HttpConnection(self),
-            host,
-            port,
-            backlog=1_024,
-            ssl=tls,
-            ssl_handshake_timeout=HEAD_SECONDS if tls else None,
-        )
+        if tls is None:
+            self._listener = await self.loop.create_server(lambda: HttpConnection(self), host, port, backlog=BACKLOG)
+            return
+        listener = TlsListener(lambda: HttpConnection(self), self.room, tls, handshake_s=HEAD_SECONDS)
+        self.handshakes = listener.handshakes
+        self._listener = await listener.listen(host, port, BACKLOG)
+
+    @property
+    def connected(self) -> int:
+        """How many connections there are, those included that are still being made."""
+        return len(self.state.connections) + len(self.handshakes)
 
     @property
     def port(self) -> int:
