@@ -24,6 +24,8 @@ VARIABLES: Final[dict[str, str]] = {
     "ALLOWED_HOSTS": "comma separated names by which the HTTP door may be called; * = any",
     "DATA_DIR": "folder for the database; made with mode 0700 if it is missing",
     "DATABASE_URL": "sqlite:///PATH or memory://",
+    "BACKUP_DIR": "folder for backups; backups beside the database, made with mode 0700 if it is missing",
+    "BACKUP_KEEP": "backups that are kept, the youngest; 0 = all",
     "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",
     "AUTH_TOKENS": "administrators' tokens, comma separated; without any token everybody may do everything",
     "TOKENS_FILE": "file of tokens with roles and queues; tokens.json in DATA_DIR, if it is there",
@@ -63,6 +65,8 @@ class Config(Struct, frozen=True, kw_only=True):
         allowed_hosts: names by which the HTTP door may be called; empty: on a loopback address without tokens those
             of that address, else any.
         data_dir, database_url, durability: what remembers; an empty URL means ``flashq.db`` in the data folder.
+        backup_dir, backup_keep: where backups are made, and how many are kept; an empty folder means ``backups``
+            beside the database.
         auth_tokens: administrators' tokens; without these and without a token file everybody is welcome.
         tokens_file: tokens with roles; empty means ``tokens.json`` in the data folder, if it is there.
         tls_cert, tls_key: paths of a certificate and its key; empty: no TLS.
@@ -83,6 +87,8 @@ class Config(Struct, frozen=True, kw_only=True):
     data_dir: str = "flashq-data"
     database_url: str = ""
     durability: Literal["full", "relaxed"] = "full"
+    backup_dir: str = ""
+    backup_keep: int = 7
     auth_tokens: tuple[str, ...] = ()
     tokens_file: str = ""
     tls_cert: str = ""
@@ -139,6 +145,8 @@ def from_environment(environment: Mapping[str, str] | None = None, **given: str 
         data_dir=_text(source, "DATA_DIR", "flashq-data"),
         database_url=source.get("DATABASE_URL", ""),
         durability=_word(source, "DURABILITY", "full", ("full", "relaxed")),  # type: ignore[arg-type]
+        backup_dir=_text(source, "BACKUP_DIR", "") if "BACKUP_DIR" in source else "",
+        backup_keep=_number(source, "BACKUP_KEEP", 7, 0, 2**31),
         auth_tokens=_tokens(source),
         tokens_file=_text(source, "TOKENS_FILE", "") if "TOKENS_FILE" in source else "",
         tls_cert=_pair(source, "TLS_CERT", "TLS_KEY"),

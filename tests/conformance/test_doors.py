@@ -6,13 +6,15 @@ Answers are compared whole wherever the contract leaves no freedom, so that a me
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conformance.doors import DOORS, LINES, TWICE, Door, Servers
-from tests.fakes.server_process import Answer, LineClient
+from tests.fakes.server_process import Answer, LineClient, line
 
 from flashq.commands.table import COMMANDS
+from flashq.storage.reading import SqliteReading
 
 DAY_MS = 24 * 3600 * 1000
 BAD_NAME = "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"
@@ -1524,6 +1526,30 @@ def test_no_history_is_kept_unasked(client: LineClient) -> None:
     assert client.refused("AUDITLOG") == refused
 
 
+def test_a_backup(client: LineClient, door: Door) -> None:
+    """The answer names a file on the disk, and what comes behind it is carried out behind it; or it says what to do."""
+    if client.ok("SETTINGS")["settings"]["storage"] != "sqlite":
+        code, sentence = client.refused("BACKUP")
+        assert code == "bad_request"
+        assert "pg_dump" in sentence or "in memory only" in sentence
+        return
+    id = client.ok("PUSH", queue=door.queue, data="in the backup")["id"]
+    client.send_raw(line("BACKUP") + line("GETSTATE", id=id))
+    made = client.receive()["backup"]
+    assert client.receive()["state"] == "waiting"
+    path = Path(made.pop("path"))
+    assert path.parent == door.server.data / "backups"
+    assert made.pop("bytes") == path.stat().st_size
+    assert made.pop("group") > 0
+    assert made.pop("took_ms") >= 0
+    assert made == {}
+    reading = SqliteReading(path)
+    for _, check in reading.checks():
+        check()
+    assert id in {job.id for job in reading.snapshot().rows()}
+    reading.close()
+
+
 def test_the_server_speaks_of_itself(client: LineClient, door: Door) -> None:
     """Where it listens, what keeps its jobs, and who it works with."""
     settings = client.ok("SETTINGS")["settings"]
@@ -1540,5 +1566,6 @@ def test_every_command_is_tested_here() -> None:
     listed = {cmd for cmd, _ in MISTYPED} | set(NAMING)
     plain = {"PING", "STATS", "METRICS", "CRONLIST", "WEBHOOKLIST", "LISTQUEUES", "WORKERS", "SETTINGS", "NODES"}
     plain |= {"AUDITLOG"}  # tests/integration/test_audit.py: most servers keep no history
+    plain |= {"BACKUP"}  # above
     plain |= {"SHUTDOWN", "RESTART"}  # tests/integration/test_http.py: nothing else would be tested after them
     assert {command.name for command in COMMANDS.values()} == listed | plain

@@ -30,6 +30,7 @@ _NOT_SIMULATED: Final = frozenset(
         r.Nodes,
         r.Shutdown,
         r.Restart,
+        r.Backup,
         r.Webhook,
         r.WebhookDelete,
         r.WebhookList,

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -13,7 +15,9 @@ from flashq.engine.settings import Settings
 from flashq.engine.trail import Ring
 from flashq.server import clock
 from flashq.server.archive import Archive, RingReader
+from flashq.server.backups import Backups
 from flashq.server.runtime import Runtime
+from flashq.storage.backup import Backup
 from flashq.transports.tcp import LineConnection
 
 DOCUMENT: Final = ROOT / "docs" / "protocol.md"
@@ -50,6 +54,20 @@ class _Client:
         """Nothing is ever buffered here."""
 
 
+def _no_steps() -> Generator[None, None, Backup]:
+    yield from ()
+    raise AssertionError
+
+
+class _Copier:
+    """Says at once that a backup was made."""
+
+    def back_up(self, steps: object, done: Callable[[Backup | Exception], None]) -> None:
+        """There is no database."""
+        del steps
+        done(Backup(Path("data/backups/flashq-20260301T120000.000Z.db"), 1_327_104, 4_711))
+
+
 def _examples() -> list[tuple[str, str]]:
     text = DOCUMENT.read_text(encoding="utf-8")
     found = []
@@ -76,6 +94,7 @@ async def test_example(heading: str, example: str) -> None:  # the heading names
     runtime.ring = Ring()
     context.archive = Archive(runtime, asyncio.get_running_loop(), RingReader(runtime.ring, asyncio.get_running_loop()))
     runtime.engine.outbox.auditing = True
+    context.backups = Backups(runtime, asyncio.get_running_loop(), _Copier(), _no_steps)
     connection = LineConnection(context, runtime, admit=lambda _: True, left=lambda _: None)
     connection.connection_made(client)  # type: ignore[arg-type]
     steps = [line.split(" ", 1) for line in example.splitlines()]

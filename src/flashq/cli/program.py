@@ -22,7 +22,7 @@ from flashq.cli.jobs import jobs, pull, wait
 from flashq.cli.push import push
 from flashq.cli.queues import queues
 from flashq.cli.reach import Interrupted, Misconfigured, Noun, Wishes
-from flashq.cli.server import server
+from flashq.cli.server import backup, server
 from flashq.cli.show import give_up_output
 from flashq.cli.token import token
 from flashq.cli.watch import events, metrics, ping, stats, workers
@@ -160,7 +160,7 @@ def _missing(name: str, package: str) -> click.Command:
 
 _VERBS = (
     *(ping, push, flow, pull, wait, explain, jobs, queues, dlq, cron, webhook),
-    *(stats, metrics, workers, history, audit, events, server, token, bench),
+    *(stats, metrics, workers, history, audit, events, server, backup, token, bench),
 )
 for _verb in _VERBS:
     program.add_command(_verb)

@@ -1,9 +1,9 @@
-"""``flashq server ...``: how a running server was set up, and its end."""
+"""``flashq server ...`` and ``flashq backup``: how a running server was set up, its end, a copy of what it keeps."""
 
 import click
 
-from flashq.cli.reach import Noun, Wishes
-from flashq.cli.show import duration
+from flashq.cli.reach import Noun, Verb, Wishes
+from flashq.cli.show import duration, members
 
 
 @click.group(cls=Noun)
@@ -42,6 +42,21 @@ def settings(wishes: Wishes) -> None:
             "up": duration(found.uptime_ms // 1_000 * 1_000),
         },
     )
+
+
+@click.command(cls=Verb)
+@click.pass_obj
+def backup(wishes: Wishes) -> None:
+    r"""Copy the server's database into its folder for backups, while it goes on serving. Waits until that is done.
+
+    \b
+    Examples:
+      flashq backup
+      flashq backup --json | jq -r .path
+    """
+    with wishes.client() as q:
+        made = q.backup()
+    wishes.show.done(f"{made.path}: {made.bytes} bytes, made in {duration(made.took_ms)}", **members(made))
 
 
 @server.command("shutdown")

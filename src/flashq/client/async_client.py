@@ -37,7 +37,7 @@ from flashq.client.results import (
 from flashq.errors import BadRequest, ConnectionLost, FlashQError, StorageError, StorageFull
 from flashq.model import EndedAttempt, HistoryEntry, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol.limits import MAX_ID, MAX_LISTED
-from flashq.protocol.replies import NodeView, SettingsView
+from flashq.protocol.replies import BackupView, NodeView, SettingsView
 from flashq.protocol.requests import ListedState, Request
 from flashq.reasons import Explanation
 
@@ -812,6 +812,23 @@ class AsyncFlashQ:
     async def restart(self) -> None:
         """As `shutdown`, but with the exit code that asks whoever watches over the server to start it again."""
         await self._do(calls.restart())
+
+    async def backup(self) -> BackupView:
+        """Have the server copy its database into a file that another one can start on; it goes on serving meanwhile.
+
+        Waits until the backup is on the server's disk, as long as that takes.
+
+        Raises:
+            BadRequest: the server keeps its jobs in memory or in PostgreSQL.
+            LimitReached: a backup is being made already.
+            StorageFull: there is no room for it.
+            StorageError: it cannot be written.
+            ConnectionLost: the answer did not come; the backup may be made all the same.
+        """
+        call = calls.backup()
+        self._budget.calls += 1
+        assert isinstance(call.request, Request)
+        return call.read(await self._connection.wait(call.request, None, self._call_timeout_ms))
 
     # --- how a call is made ---
 

@@ -22,7 +22,7 @@ from flashq.client.results import AckedBatch, AuditPage, Cron, Ending, JobPage, 
 from flashq.errors import BY_CODE, BadRequest, Duplicate, FlashQError
 from flashq.model import EndedAttempt, HistoryEntry, Metrics, QueueView, Stats, WebhookView, WorkerView
 from flashq.protocol import replies, requests
-from flashq.protocol.replies import NodeView, SettingsView
+from flashq.protocol.replies import BackupView, NodeView, SettingsView
 from flashq.reasons import Explanation
 
 T = TypeVar("T")
@@ -188,6 +188,7 @@ _read_workers = _reader(replies.WorkersReply, lambda reply: reply.workers)
 _read_settings = _reader(replies.SettingsReply, lambda reply: reply.settings)
 _read_nodes = _reader(replies.NodesReply, lambda reply: reply.nodes)
 _read_history = _reader(replies.History, lambda reply: reply.history)
+_read_backup = _reader(replies.BackupReply, lambda reply: reply.backup)
 _read_audit_log = _reader(replies.AuditLog, lambda reply: AuditPage(reply.audit, reply.cursor))
 
 
@@ -616,6 +617,11 @@ def shutdown() -> Call[None]:
 def restart() -> Call[None]:
     """RESTART: stop, to be started again. Never repeated, as `shutdown`."""
     return Call(requests.Restart(), read_ok, False)
+
+
+def backup() -> Call[BackupView]:
+    """BACKUP: copy the database. Never repeated: it would be made twice."""
+    return Call(requests.Backup(), _read_backup, False)
 
 
 def audit_log(since: int | None = None, limit: int = 100, cursor: int | None = None) -> Call[AuditPage]:

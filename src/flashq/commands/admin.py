@@ -9,7 +9,7 @@ from flashq.commands.jobs import OK
 from flashq.commands.names import check_queue_name
 from flashq.commands.parked import Parked
 from flashq.commands.session import Context, Host, Session
-from flashq.errors import BadRequest, NotFound
+from flashq.errors import BadRequest, FlashQError, NotFound, ShuttingDown
 from flashq.model import Instant
 from flashq.protocol import replies, requests
 
@@ -18,6 +18,12 @@ EXIT_RESTART: Final = 100
 
 STANDALONE: Final = "standalone"
 """The name of a server that is not part of a cluster."""
+
+INSTEAD: Final = {
+    "memory": "Invalid: this server keeps its jobs in memory only, so there is nothing that a backup could hold",
+    "postgres": "Invalid: this server keeps its jobs in PostgreSQL: back that up with its own tools, as pg_dump",
+}
+"""What is said where the server can make no backup, by the kind of its storage."""
 
 EVENT_TYPES: Final = frozenset(
     ("pushed", "active", "completed", "failed", "retrying", "progress", "timeout", "expired", "cancelled")
@@ -133,6 +139,23 @@ def restart(context: Context, _: Session, __: requests.Restart, ___: Instant) ->
     """RESTART."""
     _host(context).leave(EXIT_RESTART)
     return OK
+
+
+def backup(context: Context, _: Session, __: requests.Backup, now: Instant) -> Parked:
+    """BACKUP."""
+    backups = context.backups
+    if backups is None:
+        raise BadRequest(INSTEAD[_host(context).settings(now).storage])
+
+    def reply(outcome: replies.BackupView | FlashQError) -> replies.Reply:
+        if isinstance(outcome, FlashQError):
+            raise outcome
+        return replies.BackupReply(backup=outcome)
+
+    def over() -> replies.Reply:
+        raise ShuttingDown("The server is shutting down")
+
+    return Parked(backups.begin, reply, over, brief=True)
 
 
 def _host(context: Context) -> Host:

@@ -18,7 +18,7 @@ class Parked(Struct):
 
     Attributes:
         park: parks it with the engine under the door's token; raises Overloaded or LimitReached.
-        reply: what was delivered -> the answer.
+        reply: what was delivered -> the answer; raises a FlashQError to refuse instead.
         over: the answer when its time is over or it may not wait; raises a FlashQError to refuse instead.
         in_line: whether further pulls of the same connection may stand behind it. They must not where what is waited
             for may depend on them.

@@ -334,6 +334,7 @@ RULES: Final[dict[type, Rule]] = {
     requests.Workers: _workers,
     requests.Shutdown: closed,
     requests.Restart: closed,
+    requests.Backup: closed,
     requests.History: _history,
     requests.AuditLog: closed,
 }

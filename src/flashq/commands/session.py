@@ -46,6 +46,18 @@ class Archive(Protocol):
         """
 
 
+class Backups(Protocol):
+    """Where a command asks for a backup; a server has one when its database is a file of its own."""
+
+    def begin(self, token: Hashable, now: Instant) -> None:
+        """Make a backup; a `BackupView`, or the error that it failed for, is delivered to ``token``.
+
+        Raises:
+            LimitReached: one is being made.
+            Overloaded: as many calls wait as may.
+        """
+
+
 class Session:
     """One client's standing: who it is, what it may do, and which worker it is part of.
 
@@ -104,10 +116,12 @@ class Context:
         private_webhooks: webhooks may name addresses of the machine and of networks that are not public.
         unfinished: bytes of commands that have not come wholly, over all connections; doors keep it.
         archive: where to ask about the past; None when no history is kept.
+        backups: where to ask for a backup; None when the server can make none.
     """
 
     __slots__ = (
-        *("access", "archive", "away", "barred", "closing", "engine", "host", "hub", "private_webhooks", "unfinished"),
+        *("access", "archive", "away", "backups", "barred", "closing", "engine", "host", "hub", "private_webhooks"),
+        "unfinished",
     )
 
     def __init__(
@@ -123,6 +137,7 @@ class Context:
         self.private_webhooks = False
         self.unfinished = 0
         self.archive: Archive | None = None
+        self.backups: Backups | None = None
 
     def close(self) -> None:
         """Take no more commands."""

@@ -77,6 +77,7 @@ _ROWS: Final[tuple[tuple[type, Callable[..., Any], str], ...]] = (
     (requests.Nodes, admin.nodes, "viewer"),
     (requests.Shutdown, admin.shutdown, "admin"),
     (requests.Restart, admin.restart, "admin"),
+    (requests.Backup, admin.backup, "admin"),
     (requests.History, audit.history, "viewer"),
     (requests.AuditLog, audit.audit_log, "admin"),
 )

@@ -227,6 +227,28 @@ class SettingsReply(Reply, kw_only=True, gc=False):
     settings: SettingsView
 
 
+class BackupView(Struct, gc=False):
+    """A backup that is on the disk.
+
+    Attributes:
+        path: of its file, on the server.
+        bytes: how large it is.
+        group: number of the newest group of changes in it.
+        took_ms: how long it took, in ms.
+    """
+
+    path: str
+    bytes: int
+    group: int
+    took_ms: int
+
+
+class BackupReply(Reply, kw_only=True, gc=False):
+    """BACKUP."""
+
+    backup: BackupView
+
+
 class NodeView(Struct, gc=False):
     """One server of those that work together."""
 

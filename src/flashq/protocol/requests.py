@@ -395,6 +395,10 @@ class Restart(Request, tag="RESTART", kw_only=True, gc=False):
     """Stop as SHUTDOWN does, and exit with 100: whoever watches over the process starts it again."""
 
 
+class Backup(Request, tag="BACKUP", kw_only=True, gc=False):
+    """Copy the database into a file while the server goes on: another server can start on it."""
+
+
 class History(Request, tag="HISTORY", kw_only=True, gc=False):
     """What happened to a job."""
 
@@ -461,6 +465,7 @@ AnyRequest = (
     | Nodes
     | Shutdown
     | Restart
+    | Backup
     | History
     | AuditLog
 )

@@ -35,15 +35,18 @@ from flashq.security.access import Access
 from flashq.security.tokenfile import load
 from flashq.server import clock
 from flashq.server.archive import Archive, Reader, RingReader
+from flashq.server.backups import Backups
 from flashq.server.doors import LineDoor, ServerDoor, connection_limit
 from flashq.server.gauges import About, Gauges
 from flashq.server.nonces import Nonces
 from flashq.server.reload import Reloads
 from flashq.server.runtime import EXIT_STORAGE, Runtime
 from flashq.server.tls import Tls
+from flashq.storage.backup import BackupFolder
 from flashq.storage.base import Storage
 from flashq.storage.journal import Journal
 from flashq.storage.open import kind_of, name_of, storage_for
+from flashq.storage.sqlite import SqliteStorage
 from flashq.storage.windows import Retention
 from flashq.storage.writer import Writer
 from flashq.webhooks.delivery import Deliveries, Post
@@ -140,6 +143,7 @@ class Server:
                     lambda error: _call(loop, runtime.commit_failed, error),
                     clock.steady_us,
                 )
+            self._allow_backups(loop)
             if self.config.audit:
                 self._keep_history(loop, now)
             self._deliveries = Deliveries(engine.webhooks, self._runtime, self._open_post, loop)
@@ -236,6 +240,20 @@ class Server:
         self._context.archive = Archive(runtime, loop, reader)
         outbox.auditing = True
         outbox.operated(STARTED, now)
+
+    def _allow_backups(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Only where the database is a file of this server's own; what else keeps jobs has tools for it."""
+        storage, writer = self._storage, self._writer
+        if writer is None or not isinstance(storage, SqliteStorage):
+            return
+        given = self.config.backup_dir
+        place = Path(given) if given else storage.path.parent / "backups"
+        folder = BackupFolder(storage.path, place, self.config.backup_keep, lambda: clock.now().wall)
+        try:
+            folder.clear()
+        except OSError as error:
+            log.warning("what is left of a backup that was broken off could not be removed: %s", error)
+        self._context.backups = Backups(self._runtime, loop, writer, lambda: storage.back_up(folder))
 
     async def _open_doors(self) -> None:
         config = self.config

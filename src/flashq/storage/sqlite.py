@@ -14,7 +14,7 @@ with SQL, and recovery lays the rest of the journal over them. That is all; what
 FULL. A killed server loses nothing by it, a power cut at most what the last second confirmed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from math import inf
 from pathlib import Path
@@ -26,6 +26,7 @@ from flashq.engine.records import JobRow, Pushed, Snapshot
 from flashq.engine.trail import Question
 from flashq.errors import StorageError
 from flashq.storage import database
+from flashq.storage.backup import Backup, BackupFolder
 from flashq.storage.files import FolderLock, make_folder, sync_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
@@ -70,6 +71,11 @@ class SqliteStorage:
         self._relaxed = durability == "relaxed"
         self._writable = False
         self._held = ExitStack()
+
+    @property
+    def path(self) -> Path:
+        """Of the database."""
+        return self._path
 
     def open(self, above: int = 0) -> int:
         """Take ownership, verify, migrate, count this start. See `flashq.storage.base.Storage`."""
@@ -117,6 +123,14 @@ class SqliteStorage:
     def held_until_ms(self) -> float:
         """Always ours: the folder is locked. See `flashq.storage.base.Storage`."""
         return inf
+
+    def back_up(self, folder: BackupFolder) -> Generator[None, None, Backup]:
+        """Make a backup of what is committed when it is complete, step by step; see `BackupFolder.make`.
+
+        Between two steps anything may come but `close`. An error of it is not one of the storage, which goes on.
+        """
+        self._require_writable()
+        return (yield from folder.make(self._connection, lambda: self._windows.newest))
 
     def give_up(self) -> None:
         """Nothing waits here for what may come back."""

@@ -85,6 +85,10 @@ class _Files(apsw.VFS):
             return _NoLog()
         return _File(checksums.vfs() or _PLAIN, name, flags)
 
+    def xFullPathname(self, name: str) -> str:  # noqa: N802
+        """Where a name leads; of a symbolic link SQLite would tell apsw in a way that it takes for an error."""
+        return str(Path(name).resolve())
+
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: ARG002, N802
         """Nothing is deleted."""
         raise apsw.ReadOnlyError(f"{filename} is only looked at")

@@ -9,15 +9,19 @@ slice, with a look for a waiting group before each.
 
 So do questions about the past. They are answered one after the other, slice by slice, a commit coming first; upkeep
 has its turn between two of them, since it moves what they read.
+
+And so does a backup, step by step. It takes long, so everything else goes on meanwhile: of commits, questions and
+upkeep each has its turn before the next step.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, NamedTuple
 
 from flashq.engine.trail import Question
+from flashq.storage.backup import Backup
 from flashq.storage.base import Storage
 
 QUIET_S: Final = 0.1
@@ -33,7 +37,14 @@ class _Reading(NamedTuple):
     done: Callable[[], None]
 
 
-_Order = tuple[int, bytes] | _Reading | None
+class _Copying(NamedTuple):
+    """A backup, and what to call with it, or with what it failed for."""
+
+    steps: Generator[None, None, Backup]
+    done: Callable[[Backup | Exception], None]
+
+
+_Order = tuple[int, bytes] | _Reading | _Copying | None
 
 
 class Writer:
@@ -62,6 +73,7 @@ class Writer:
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._readings: deque[_Reading] = deque()
         self._slices: Iterator[None] | None = None  # of the first of them, once it has begun
+        self._copying: _Copying | None = None
         self._stopping = False
         self._thread = Thread(target=self._run, name="flashq-writer", daemon=True)
         self._thread.start()
@@ -84,6 +96,16 @@ class Writer:
         """
         self._orders.put(_Reading(question, done))
 
+    def back_up(self, steps: Generator[None, None, Backup], done: Callable[[Backup | Exception], None]) -> None:
+        """Ask for a backup. No other one may be under way.
+
+        Args:
+            steps: makes it, on the thread.
+            done: called on the thread with the backup, or with what it failed for, which ends nothing else; never,
+                if the thread ends before.
+        """
+        self._orders.put(_Copying(steps, done))
+
     def stop(self, limit_s: float | None = None) -> bool:
         """Commit what was submitted, do nothing else any more, and end the thread. Not to be called on the thread.
 
@@ -101,30 +123,54 @@ class Writer:
     def _run(self) -> None:
         try:
             while (order := self._next_order()) is not None:
-                if isinstance(order, _Reading):
-                    self._readings.append(order)
+                if isinstance(order, _Reading | _Copying):
+                    self._take_up(order)
                     continue
                 number, blob = order
                 began = self._clock_us()
                 self._storage.commit(number, blob)
                 self._done(number, self._clock_us() - began)
-                if self._stopping:
-                    continue
-                if self._readings:
-                    self._read_on()
-                else:
-                    self._storage.tidy(idle=False)
+                if not self._stopping:
+                    self._go_on()
         except BaseException as error:  # whatever it was, nothing may be confirmed after it
             self._failed(error)
+        finally:
+            if self._copying is not None:
+                self._copying.steps.close()
+
+    def _take_up(self, order: _Reading | _Copying) -> None:
+        if isinstance(order, _Reading):
+            self._readings.append(order)
+        else:
+            self._copying = order
 
     def _next_order(self) -> _Order:
-        while self._readings and self._orders.empty() and not self._stopping:
-            self._read_on()
+        while (self._readings or self._copying) and self._orders.empty() and not self._stopping:
+            self._go_on()
         try:
             return self._orders.get(timeout=QUIET_S)
         except Empty:
             self._tidy_while_quiet()
             return self._orders.get()
+
+    def _go_on(self) -> None:
+        """A slice of everything that goes on between commits."""
+        if self._readings:
+            self._read_on()
+        else:
+            self._storage.tidy(idle=False)
+        if self._copying is not None:
+            self._copy_on(self._copying)
+
+    def _copy_on(self, copying: _Copying) -> None:
+        try:
+            next(copying.steps)
+        except StopIteration as end:
+            self._copying = None
+            copying.done(end.value)
+        except Exception as error:  # whatever it was, no commit has a part in it
+            self._copying = None
+            copying.done(error)
 
     def _read_on(self) -> None:
         """A slice of the first reading; when it has come to its end, what upkeep put off."""

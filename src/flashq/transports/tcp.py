@@ -297,7 +297,7 @@ class LineConnection(Protocol):
         """A call that waited is answered; pulls that stood behind it have their turn."""
         self._waits.pop(wait, None)
         if delivered:
-            self._reply(wait.parked.reply(delivered), wait.req_id)
+            self._reply(_answered(wait.parked, delivered), wait.req_id)
         else:
             self._answer_over(wait.parked, wait.req_id)
         if wait is self._waiting:
@@ -600,6 +600,13 @@ class LineConnection(Protocol):
         if self._lagged:
             self._transport.write(b'{"lagged":%d}\n' % self._lagged)
             self._lagged = 0
+
+
+def _answered(parked: Parked, delivered: Any) -> Reply | Failed:  # noqa: ANN401 - see `Parked.reply`
+    try:
+        return parked.reply(delivered)
+    except FlashQError as error:
+        return failure(error)
 
 
 def _refusal(line: bytes, error: StorageError) -> bytes:

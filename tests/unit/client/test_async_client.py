@@ -492,6 +492,7 @@ EVERYTHING = {
     "queues": [],
     "workers": [],
     "nodes": [],
+    "backup": {"path": "", **dict.fromkeys(("bytes", "group", "took_ms"), 0)},
     "settings": {
         **dict.fromkeys(("version", "host", "storage", "durability"), ""),
         **dict.fromkeys(("port", "http_port", "uptime_ms"), 0),
@@ -558,6 +559,7 @@ EVERYTHING = {
         ("nodes", (), "NODES"),
         ("shutdown", (), "SHUTDOWN"),
         ("restart", (), "RESTART"),
+        ("backup", (), "BACKUP"),
     ],
 )
 async def test_each_method_is_its_command(connect: Any, method: str, arguments: Any, command: str) -> None:

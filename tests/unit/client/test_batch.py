@@ -111,7 +111,7 @@ def test_every_command_that_is_answered_at_once_is_here() -> None:
     client = {name for name, kind in inspect.getmembers(AsyncFlashQ, inspect.iscoroutinefunction) if name[0] != "_"}
     here = {name for name, kind in inspect.getmembers(Collected, inspect.isfunction) if name[0] != "_"}
     own = {"add", "lines", "settle", "abandon", "first_error"}
-    waits = {"pull", "pull_batch", "pull_any", "wait_job"}
+    waits = {"pull", "pull_batch", "pull_any", "wait_job", "backup"}
     ends = {"shutdown", "restart"}
     assert client - here == {"connect", "close", "auth", "hello", "bye", *waits, *ends}
     assert here - client == own

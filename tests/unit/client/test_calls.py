@@ -214,6 +214,7 @@ CASES: list[tuple[Call[Any], dict[str, Any]]] = [
     (calls.nodes(), {"cmd": "NODES"}),
     (calls.shutdown(), {"cmd": "SHUTDOWN"}),
     (calls.restart(), {"cmd": "RESTART"}),
+    (calls.backup(), {"cmd": "BACKUP"}),
     (calls.subscribe("*", ("failed",)), {"cmd": "SUBSCRIBE", "queue": "*", "events": ["failed"]}),
     (calls.unsubscribe("q"), {"cmd": "UNSUBSCRIBE", "queue": "q"}),
 ]
@@ -332,6 +333,7 @@ def test_repeatable() -> None:
     never = {
         *("PUSH", "PUSHB", "PUSHFLOW", "ACK", "ACKB", "FAIL", "RELEASE", "PROGRESS", "HEARTBEAT", "CANCEL"),
         *("RETRYDLQ", "PURGEDLQ", "CRONDELETE", "WEBHOOK", "WEBHOOKDELETE", "SHUTDOWN", "RESTART"),
+        "BACKUP",
     }
     bare = {sent(call)["cmd"] for call, _ in CASES if not call.repeatable}
     assert bare <= never

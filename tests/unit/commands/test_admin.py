@@ -1,14 +1,19 @@
 """Unit tests of `flashq.commands.admin`."""
 
+from collections.abc import Hashable
+
 import pytest
 from tests.unit.commands.desk import Desk
 
 from flashq.commands.admin import EVENT_TYPES
+from flashq.commands.execute import execute
+from flashq.commands.parked import Parked
 from flashq.commands.session import Session
 from flashq.commands.table import BEFORE_AUTH
-from flashq.errors import BadRequest, NotFound, Unauthorized
+from flashq.errors import BadRequest, FlashQError, NotFound, ShuttingDown, StorageFull, Unauthorized
 from flashq.model import Instant
-from flashq.protocol.replies import EndedAttempts, SettingsView
+from flashq.protocol.replies import BackupView, EndedAttempts, SettingsView
+from flashq.protocol.requests import Backup
 from flashq.security.access import Access
 
 
@@ -107,13 +112,14 @@ def test_a_bad_queue_name_in_hello_registers_nobody(desk: Desk) -> None:
 class House:
     """A process that says how it was set up and remembers that it was asked to leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: str = "sqlite") -> None:
         self.left: list[int] = []
+        self._storage = storage
 
     def settings(self, now: Instant) -> SettingsView:
         """Made up."""
         return SettingsView(
-            *("1", "localhost", 1, 2, None, "sqlite", "full"),
+            *("1", "localhost", 1, 2, None, self._storage, "full"),
             auth=True,
             tls=False,
             exposed=False,
@@ -125,10 +131,49 @@ class House:
         self.left.append(exit_code)
 
 
+class Copies:
+    """Makes a backup at once, or fails."""
+
+    def __init__(self, desk: Desk, outcome: BackupView | FlashQError) -> None:
+        self._desk = desk
+        self._outcome = outcome
+
+    def begin(self, token: Hashable, now: Instant) -> None:
+        """Deliver it."""
+        self._desk.engine.outbox.deliver(token, self._outcome)
+
+
+def test_a_backup(desk: Desk) -> None:
+    """It is answered with what was made; what it failed for is the refusal."""
+    made = BackupView(path="made.db", bytes=4_096, group=7, took_ms=5)
+    desk.context.backups = Copies(desk, made)
+    assert desk.ask("BACKUP") == {"backup": {"path": "made.db", "bytes": 4_096, "group": 7, "took_ms": 5}}
+    desk.context.backups = Copies(desk, StorageFull("no room"))
+    with pytest.raises(StorageFull, match="no room"):
+        desk.ask("BACKUP")
+
+
+def test_a_backup_is_given_up_when_the_server_leaves(desk: Desk) -> None:
+    """Whoever waits for it is told."""
+    desk.context.backups = Copies(desk, BackupView(path="made.db", bytes=1, group=1, took_ms=1))
+    parked = execute(desk.context, desk.session, Backup(), desk.now)
+    assert isinstance(parked, Parked)
+    with pytest.raises(ShuttingDown):
+        parked.over()
+
+
+@pytest.mark.parametrize(("storage", "instead"), [("memory", "in memory only"), ("postgres", "pg_dump")])
+def test_where_there_is_nothing_to_back_up(desk: Desk, storage: str, instead: str) -> None:
+    """The refusal says why, or what to do instead."""
+    desk.context.host = House(storage)
+    with pytest.raises(BadRequest, match=instead):
+        desk.ask("BACKUP")
+
+
 def test_the_process_is_asked(desk: Desk) -> None:
     """For its settings, its nodes and its end; a server inside another program has no end of its own."""
     house = House()
-    for command in ("SETTINGS", "NODES", "SHUTDOWN", "RESTART"):
+    for command in ("SETTINGS", "NODES", "SHUTDOWN", "RESTART", "BACKUP"):
         with pytest.raises(BadRequest, match="part of another program"):
             desk.ask(command)
     desk.context.host = house

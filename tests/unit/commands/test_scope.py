@@ -199,6 +199,7 @@ ATTEMPTS: dict[str, list[dict[str, Any]]] = {
     "NODES": [{}],
     "SHUTDOWN": [{}],
     "RESTART": [{}],
+    "BACKUP": [{}],
 }  # fmt: skip
 """What the one with queues of its own tries on somebody else's, for every command. A job is named by what it is for."""
 

@@ -328,6 +328,10 @@ REPLIES: list[tuple[Any, bytes]] = [
         b'{"ok":true,"nodes":[{"node_id":"a","host":"localhost","port":1,"is_leader":true,"state":"standalone"}]}',
     ),
     (
+        replies.BackupReply(backup=replies.BackupView("backups/a.db", 4_096, 7, 12)),
+        b'{"ok":true,"backup":{"path":"backups/a.db","bytes":4096,"group":7,"took_ms":12}}',
+    ),
+    (
         replies.History(
             id=7, history=[HistoryEntry(5, "failed", "q", 1, "w", "ada", None, "lines", "boom")], truncated=True
         ),

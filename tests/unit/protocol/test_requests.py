@@ -154,6 +154,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "NODES": ({}, {}),
     "SHUTDOWN": ({}, {}),
     "RESTART": ({}, {}),
+    "BACKUP": ({}, {}),
     "HISTORY": ({"id": 1}, {"id": ID}),
     "AUDITLOG": ({}, {"since": (*SINCE, NULLS), "limit": LIMIT, "cursor": (*CURSOR, NULLS)}),
 }

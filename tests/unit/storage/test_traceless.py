@@ -49,6 +49,15 @@ def test_what_is_in_the_log_is_seen(path: Path) -> None:
     assert folder_of(path) == before
 
 
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_name_that_leads_elsewhere(path: Path, tmp_path: Path, what: str) -> None:
+    """The database is found where a symbolic link leads to, and so is its log, as a server finds them."""
+    link = tmp_path / "link"
+    link.symlink_to(path.parent if what == "folder" else path)
+    with looked_at(link / path.name if what == "folder" else link) as connection:
+        assert connection.execute("SELECT count(*) FROM t").get == 2
+
+
 @pytest.mark.parametrize("log", ["missing", "empty"])
 def test_a_database_without_a_log(path: Path, log: str) -> None:
     """Neither a missing log nor an empty one is made or touched."""

@@ -1,9 +1,10 @@
 """The writer commits in order, tidies only in quiet moments, and confirms nothing after a failure."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from math import inf
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -12,6 +13,7 @@ from flashq.engine.records import Snapshot
 from flashq.engine.trail import JobHistory, Question
 from flashq.errors import StorageError
 from flashq.storage import writer as writer_module
+from flashq.storage.backup import Backup
 from flashq.storage.writer import Writer
 
 WAIT_S = 10
@@ -320,3 +322,97 @@ def test_a_stop_does_not_wait_for_ever(storage: Recorder, told: Told) -> None:
     hangs.set()
     assert writer.stop(WAIT_S)
     assert told.done.get_nowait() == 1
+
+
+MADE = Backup(Path("made.db"), 4_096, 7)
+
+
+def copied(
+    storage: Recorder, steps: int = 3, each: Callable[[int], object] = lambda step: None
+) -> Generator[None, None, Backup]:
+    """A backup that notes its steps, and its end."""
+    try:
+        for step in range(1, steps + 1):
+            storage.calls.append(f"step {step}")
+            each(step)
+            yield
+        return MADE
+    finally:
+        storage.calls.append("copied")
+
+
+def test_a_backup_is_made_between_commits(storage: Recorder, told: Told) -> None:
+    """A commit waits for one step of it at the most, and upkeep is offered its slice before each."""
+    outcomes: SimpleQueue[Backup | Exception] = SimpleQueue()
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+
+    def each(step: int) -> None:
+        if step == 1:
+            writer.submit(1, b"a")
+            writer.submit(2, b"b")
+
+    writer.back_up(copied(storage, each=each), outcomes.put)
+    assert outcomes.get(timeout=WAIT_S) is MADE
+    writer.stop()
+    assert [call for call in storage.calls if call != "tidy"] == [
+        *("step 1", "commit 1 a", "step 2", "commit 2 b", "step 3", "copied")
+    ]
+    assert storage.calls[:6] == ["tidy", "step 1", "commit 1 a", "tidy", "step 2", "commit 2 b"]
+    assert told.failed.empty()
+
+
+def test_a_backup_goes_on_while_nothing_is_committed(storage: Recorder, told: Told) -> None:
+    """And questions are answered meanwhile."""
+    outcomes: SimpleQueue[Backup | Exception] = SimpleQueue()
+    fed = threading.Event()
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+
+    def each(step: int) -> None:
+        if step == 2:
+            writer.read(JobHistory(1), fed.set)
+
+    writer.back_up(copied(storage, steps=20, each=each), outcomes.put)
+    assert outcomes.get(timeout=WAIT_S) is MADE
+    assert fed.is_set()
+    writer.stop()
+    assert storage.calls.index("slice 3") < storage.calls.index("step 20")
+
+
+def test_a_backup_that_fails_is_only_that(storage: Recorder, told: Told) -> None:
+    """Whoever asked is told; commits go on, and so may another backup."""
+    outcomes: SimpleQueue[Backup | Exception] = SimpleQueue()
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+
+    def each(step: int) -> None:
+        if step == 2:
+            raise StorageError("no room")
+
+    writer.back_up(copied(storage, each=each), outcomes.put)
+    assert str(outcomes.get(timeout=WAIT_S)) == "no room"
+    writer.submit(1, b"a")
+    assert told.done.get(timeout=WAIT_S) == 1
+    writer.back_up(copied(storage), outcomes.put)
+    assert outcomes.get(timeout=WAIT_S) is MADE
+    writer.stop()
+    assert told.failed.empty()
+
+
+@pytest.mark.parametrize("ends", ["stop", "failure"])
+def test_an_ending_writer_gives_a_backup_up(storage: Recorder, told: Told, ends: str) -> None:
+    """It is closed, so that it can remove what it has made, and nobody is told."""
+    outcomes: SimpleQueue[Backup | Exception] = SimpleQueue()
+    began = threading.Event()
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+
+    def commit(number: int) -> None:
+        raise StorageError("the disk is gone")
+
+    storage.on_commit = commit
+    writer.back_up(copied(storage, steps=1_000_000, each=lambda _: began.set()), outcomes.put)
+    assert began.wait(WAIT_S)
+    if ends == "failure":
+        writer.submit(1, b"a")
+        told.failed.get(timeout=WAIT_S)
+    assert writer.stop(WAIT_S)
+    assert storage.calls[-1] == "copied"
+    assert outcomes.empty()

@@ -286,6 +286,7 @@ COLD: Final[tuple[Route, ...]] = (
     Route("GET", "/audit", requests.AuditLog, replies.AuditLog, _whole),
     Route("POST", "/server/shutdown", requests.Shutdown, None, _null),
     Route("POST", "/server/restart", requests.Restart, None, _null),
+    Route("POST", "/server/backup", requests.Backup, replies.BackupView, _member("backup")),
 )
 """The others."""
 
