@@ -70,6 +70,8 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: TimerHandle | None = None
         self._stuck_timer: TimerHandle | None = None
+        self._idle_timer: TimerHandle | None = None
+        self._idle_since: float | None = None  # in the loop's time; None: a request is under way
         self._unread = 0
         self._running: RequestResponseCycle | None = None
         self._unread_body: RequestResponseCycle | None = None
@@ -91,7 +93,8 @@ class HttpConnection(HttpToolsProtocol):
         """It is gone."""
         self._stop_timer()
         self._stop_stuck_timer()
-        self._unset_keepalive_if_required()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
         if self._running is not None:  # uvicorn tells the newest request only, which may be one behind it
             self._running.disconnected = True
@@ -168,12 +171,32 @@ class HttpConnection(HttpToolsProtocol):
         self._stop_stuck_timer()
         super().resume_writing()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing came for a while. Closing would wait for a client that does not read."""
-        if self.transport.get_write_buffer_size():
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def on_response_complete(self) -> None:
+        """A request is answered. As uvicorn's, but without a timer for each: one looks now and then."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look_whether_idle)
+
+    def _look_whether_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + KEEP_ALIVE_SECONDS - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._look_whether_idle)
+        elif self.transport.get_write_buffer_size():  # closing would wait for a client that does not read
             self.transport.abort()
         else:
-            super().timeout_keep_alive_handler()
+            self.transport.close()
 
     def handle_websocket_upgrade(self) -> None:
         """Somebody else goes on with the connection. Ends the cycle with the parser: the collector comes late."""
@@ -204,7 +227,7 @@ class HttpConnection(HttpToolsProtocol):
         cycle.waiting_for_100_continue = False
         if not (cycle.disconnected or self.transport.is_closing()):
             end = b"\r\n\r\n" if cycle.keep_alive else b"\r\nconnection: close\r\n\r\n"
-            self.transport.writelines((head, b"content-length: %d" % len(body), end, body))
+            self.transport.write(b"%bcontent-length: %d%b%b" % (head, len(body), end, body))
             cycle.message_event.set()
             if not cycle.keep_alive:
                 self.transport.close()
@@ -268,7 +291,6 @@ class Web:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self.config.load()
         self.state = ServerState()

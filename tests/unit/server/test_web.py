@@ -210,6 +210,26 @@ async def test_who_waits_is_answered_when_the_door_closes() -> None:
                 await asyncio.sleep(0.001)
 
 
+async def test_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed some time after its last answer, and never while a request is under way."""
+    monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.2)
+    application = Application()
+    async with opened(application) as web, asyncio.timeout(5):
+        streams = await connect(web)
+        streams[1].write(GET)
+        assert await streams[0].readexactly(len(ANSWER % (5, b"hello"))) == ANSWER % (5, b"hello")
+        (connection,) = web.state.connections
+        application.hold.clear()
+        streams[1].write(GET)
+        while connection._idle_timer is not None:  # it has looked
+            await asyncio.sleep(0.001)
+        application.hold.set()
+        assert await streams[0].readexactly(len(ANSWER % (5, b"hello"))) == ANSWER % (5, b"hello")
+        connection._look_whether_idle()  # too early: it looks again
+        assert not connection.transport.is_closing()
+        assert await read(streams) == b""
+
+
 async def test_a_request_that_came_as_a_whole_needs_no_task() -> None:
     """It is answered before the next one of the same read is looked at, in their order, and the connection goes on."""
     application, at_once = Application(), AtOnce()
