@@ -14,7 +14,8 @@ from tests.conformance.doors import DOORS, LINES, TWICE, Door, Servers
 from tests.fakes.server_process import Answer, LineClient, line
 
 from flashq.commands.table import COMMANDS
-from flashq.storage.reading import SqliteReading
+from flashq.storage.reading import Reading
+from flashq.storage.sqlite_reading import SqliteSource
 
 DAY_MS = 24 * 3600 * 1000
 BAD_NAME = "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"
@@ -1543,7 +1544,7 @@ def test_a_backup(client: LineClient, door: Door) -> None:
     assert made.pop("group") > 0
     assert made.pop("took_ms") >= 0
     assert made == {}
-    reading = SqliteReading(path)
+    reading = Reading(SqliteSource(path))
     for _, check in reading.checks():
         check()
     assert id in {job.id for job in reading.snapshot().rows()}

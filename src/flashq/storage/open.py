@@ -7,10 +7,11 @@ from typing import Final
 from flashq.errors import StorageError
 from flashq.storage.base import Storage
 from flashq.storage.postgres import PostgresStorage
-from flashq.storage.postgres_reading import PostgresReading
+from flashq.storage.postgres_reading import PostgresSource
 from flashq.storage.postgres_session import place_of
-from flashq.storage.reading import Reading, SqliteReading
+from flashq.storage.reading import Reading
 from flashq.storage.sqlite import Durability, SqliteStorage
+from flashq.storage.sqlite_reading import SqliteSource
 from flashq.storage.windows import Retention
 
 _SQLITE: Final = "sqlite:///"
@@ -95,9 +96,9 @@ def reading_for(url: str) -> Reading:
     if url == _MEMORY:
         raise ValueError(f"a server on {_MEMORY} leaves nothing that could be looked at")
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        return SqliteReading(Path(url.removeprefix(_SQLITE)))
+        return Reading(SqliteSource(Path(url.removeprefix(_SQLITE))))
     if url.startswith(_POSTGRES):
-        return PostgresReading(url)
+        return Reading(PostgresSource(url))
     raise _unknown(url)
 
 

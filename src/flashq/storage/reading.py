@@ -1,28 +1,19 @@
-"""A database looked at without a trace: what the doctor examines and an export reads, while no server has it.
+"""A database looked at without a trace: what the doctor examines and an export reads. For any SQL backend.
 
-`SqliteStorage` cannot be used for looking: it takes ownership, migrates, counts a start and moves the log. Here nothing
-is written, not even beside the database; whoever looks at a damaged one must find it again as it was left.
-
-A database with an older schema is copied to a folder for temporary files and brought up to date there.
+The storages cannot be used for looking: they take ownership, migrate, count a start and write. Here nothing is
+changed; whoever looks at a damaged database must find it again as it was left. How each kind is opened so stands in
+`flashq.storage.sqlite_reading` and `flashq.storage.postgres_reading`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeVar
-
-import apsw
 
 from flashq.engine.records import Snapshot
 from flashq.engine.trail import Audited
 from flashq.errors import StorageError
-from flashq.storage import checksums, database
 from flashq.storage.fold import Fold
-from flashq.storage.highwater import HighWater, Mark
-from flashq.storage.schema import APPLICATION_ID, migrate, steps
-from flashq.storage.sqlite_dialect import SqliteDialect
 from flashq.storage.tables import Tables
-from flashq.storage.traceless import brought_up, looked_at
 from flashq.storage.windows import Windows
 
 _Found = TypeVar("_Found")
@@ -42,12 +33,46 @@ class StorageMissing(StorageError):
     """There is nothing to look at."""
 
 
-class Reading(Protocol):
-    """A storage that is looked at while no server has it."""
+class Source(Protocol):
+    """A database that is looked at. Nothing is touched before its first check."""
+
+    @property
+    def place(self) -> str:
+        """What it is called in sentences."""
+        ...
+
+    @property
+    def tables(self) -> Tables:
+        """Its tables; once its first checks have passed."""
+        ...
+
+    def checks(self) -> tuple[Sequence[Check], Sequence[Check]]:
+        """What is checked before the journal is read, and what behind that."""
+        ...
+
+    def plainly(self) -> AbstractContextManager[None]:
+        """Errors as StorageError, in plain words."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
+
+
+class Reading:
+    """One look at a database: everything in it is that of one moment."""
+
+    _tail: Fold
+
+    def __init__(self, source: Source) -> None:
+        """Name the database; nothing is touched before the first check."""
+        self._source = source
 
     def checks(self) -> Sequence[Check]:
         """What can be checked, in order: each check needs those before it. The first one opens the storage."""
-        ...
+        before, behind = self._source.checks()
+        all_ = [*before, ("journal", self._read_journal), *behind, ("rows", self._find_orphans)]
+        return [(name, self._plainly(step)) for name, step in all_]
 
     def snapshot(self) -> Snapshot:
         """Everything that is remembered, as a server would load it now, but for its epoch: no start is counted.
@@ -57,7 +82,10 @@ class Reading(Protocol):
         Raises:
             StorageError: it cannot be read; while the jobs are read too.
         """
-        ...
+        with self._source.plainly():
+            snapshot = self._tail.over(self._source.tables.snapshot())
+        snapshot.jobs = self._read(snapshot.jobs)
+        return snapshot
 
     def trail(self) -> Iterator[Audited]:
         """Everything that is remembered of the past, in its order; after the jobs of the snapshot have been read.
@@ -65,135 +93,40 @@ class Reading(Protocol):
         Raises:
             StorageError: it cannot be read.
         """
-        ...
-
-    def close(self) -> None:
-        """Let go."""
-        ...
-
-
-class SqliteReading:
-    """One SQLite database."""
-
-    _connection: apsw.Connection
-    _tables: Tables
-    _tail: Fold
-
-    def __init__(self, path: Path) -> None:
-        """Name the file; nothing is touched before the first check.
-
-        Args:
-            path: of the database.
-        """
-        self._path = path.absolute()
-        self._held = ExitStack()
-        self._newest = 0
-
-    def checks(self) -> Sequence[Check]:
-        """See `Reading`."""
-        steps_ = (
-            ("file", self._open),
-            ("pages", self._check_pages),
-            ("schema", self._read_schema),
-            ("journal", self._read_journal),
-            ("high water", self._check_high_water),
-            ("rows", self._find_orphans),
-        )
-        return [(name, self._plainly(step)) for name, step in steps_]
-
-    def snapshot(self) -> Snapshot:
-        """See `Reading`."""
-        snapshot = self._plainly(lambda: self._tail.over(self._tables.snapshot()))()
-        snapshot.jobs = self._reading(snapshot.jobs)
-        return snapshot
-
-    def trail(self) -> Iterator[Audited]:
-        """See `Reading`."""
-        yield from self._reading(self._tables.whole_trail())
+        yield from self._read(self._source.tables.whole_trail())
         yield from self._tail.audit
 
     def close(self) -> None:
-        """See `Reading`."""
-        self._held.close()
-
-    def _open(self) -> str:
-        database.require_sound_sqlite()
-        if not database.is_there(self._path):
-            raise StorageMissing(f"{self._path}: there is no database")
-        self._connection = self._held.enter_context(looked_at(self._path))
-        try:
-            found = self._connection.pragma("application_id")
-        except apsw.BusyError as error:
-            raise StorageInUse(
-                f"{self._path}: a server or another program is using the database; stop it first, or look at a backup"
-            ) from error
-        if found != APPLICATION_ID:
-            raise StorageError(f"{self._path}: a database, but of another program")
-        return f"{self._path}, {_size(self._path)} bytes, and {_size(database.beside(self._path, '-wal'))} in its log"
-
-    def _check_pages(self) -> str:
-        verdict = self._connection.pragma("integrity_check", 1)
-        if verdict != "ok":
-            raise StorageError(f"{self._path}: the database is damaged: {verdict}")
-        failed = database.beside(self._path, ".failed").exists()
-        note = "; the last server ended because its storage failed" if failed else ""
-        sums = self._connection.reserve_bytes("main") == checksums.RESERVED_BYTES
-        pages = f"{self._connection.pragma('page_count')} pages are sound"
-        return f"{pages}{'' if sums else ', and have no checksums'}{note}"
-
-    def _read_schema(self) -> str:
-        known = steps("sqlite")
-        version, newest = self._connection.pragma("user_version"), known[-1].number
-        if version < newest:
-            self._connection = self._held.enter_context(brought_up(self._connection))
-        migrate(self._connection, known)  # refuses a newer one; nothing is missing any more
-        self._tables = Tables(SqliteDialect(self._connection))
-        note = "" if version == newest else f", which the next start brings to {newest}"
-        return f"number {version}{note}"
+        """Let go."""
+        self._source.close()
 
     def _read_journal(self) -> str:
         """Every group is there, whole, and says something that this program understands."""
-        windows = Windows(str(self._path), self._tables)
-        self._tail, self._newest = windows.fold_tail(), windows.newest
-        folded = self._tables.meta.folded
+        tables = self._source.tables
+        windows = Windows(self._source.place, tables)
+        self._tail = windows.fold_tail()
+        folded = tables.meta.folded
         return f"{windows.newest - folded} groups after group {folded}, which is in the tables"
-
-    def _check_high_water(self) -> str:
-        file = database.beside(self._path, ".highwater")
-        mark = Mark(self._newest, self._tables.meta.epoch)
-        confirmed = HighWater(file)
-        confirmed.check(mark, self._path)
-        if confirmed.mark == Mark(0, 0):
-            return f"{mark.number} groups of {mark.epoch} starts; no witness of how many there were: no {file.name}"
-        return f"{mark.number} groups of {mark.epoch} starts; {confirmed.mark.number} are known to have been confirmed"
 
     def _find_orphans(self) -> str:
         """Inputs belong to a job that collects them. What the journal takes away of them yet is none of them."""
-        going = set(self._tail.without_inputs())
-        orphans = [child for child in self._tables.orphans() if child not in going]
+        tables, going = self._source.tables, set(self._tail.without_inputs())
+        orphans = [child for child in tables.orphans() if child not in going]
         if orphans:
             raise StorageError(
-                f"{self._path}: {len(orphans)} jobs have collected results, and do not collect or are not there: "
-                f"{orphans[:_SHOWN]}"
+                f"{self._source.place}: {len(orphans)} jobs have collected results, and do not collect or are not "
+                f"there: {orphans[:_SHOWN]}"
             )
-        jobs, inputs = self._tables.counts()
+        jobs, inputs = tables.counts()
         return f"{jobs} jobs and {inputs} collected results in the tables"
 
     def _plainly(self, step: Callable[[], _Found]) -> Callable[[], _Found]:
         def checked() -> _Found:
-            try:
+            with self._source.plainly():
                 return step()
-            except database.TROUBLE as error:
-                raise database.in_plain_words(error, self._path) from error
 
         return checked
 
-    def _reading(self, things: Iterable[_Found]) -> Iterator[_Found]:
-        try:
+    def _read(self, things: Iterable[_Found]) -> Iterator[_Found]:
+        with self._source.plainly():
             yield from things
-        except database.TROUBLE as error:
-            raise database.in_plain_words(error, self._path) from error
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

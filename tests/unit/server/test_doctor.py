@@ -17,7 +17,8 @@ from flashq.errors import StorageError
 from flashq.model import COMPLETED, WAITING, WAITING_CHILDREN
 from flashq.server.doctor import Finding, examine
 from flashq.storage import checksums
-from flashq.storage.reading import Check, SqliteReading, StorageInUse, StorageMissing
+from flashq.storage.reading import Check, Reading, StorageInUse, StorageMissing
+from flashq.storage.sqlite_reading import SqliteSource
 
 
 class Given:
@@ -59,7 +60,7 @@ def test_a_sound_database(tmp_path: Path, folded: int) -> None:
     """All checks pass, wherever the rows are, and each says what it has seen."""
     log = busy_life().memory.log
     keep(tmp_path / "flashq.db", log, folded=min(folded, len(log)))
-    reading = SqliteReading(tmp_path / "flashq.db")
+    reading = Reading(SqliteSource(tmp_path / "flashq.db"))
     found = list(examine(reading, START))
     reading.close()
     assert [finding for finding in found if not finding.ok] == []
@@ -202,7 +203,7 @@ def test_a_page_that_cannot_be_read_on_the_way(tmp_path: Path) -> None:
     connection = apsw.Connection(str(path), vfs=checksums.vfs())
     connection.execute("UPDATE jobs SET tags = 'red' WHERE id = (SELECT max(id) FROM jobs)")
     connection.close()
-    reading = SqliteReading(path)
+    reading = Reading(SqliteSource(path))
     last = list(examine(reading, START))[-1]
     reading.close()
     assert not last.ok

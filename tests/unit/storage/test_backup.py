@@ -18,9 +18,10 @@ from flashq.server.doctor import examine
 from flashq.storage import backup as backup_module
 from flashq.storage import checksums
 from flashq.storage.backup import PART, Backup, BackupFolder
-from flashq.storage.reading import SqliteReading
+from flashq.storage.reading import Reading
 from flashq.storage.records import encode
 from flashq.storage.sqlite import SqliteStorage
+from flashq.storage.sqlite_reading import SqliteSource
 
 NOON = 1_700_000_000_000
 JOBS = 50
@@ -106,7 +107,7 @@ def left(folder: Path) -> list[str]:
 
 def is_sound(path: Path) -> bool:
     """What the doctor says."""
-    reading = SqliteReading(path)
+    reading = Reading(SqliteSource(path))
     try:
         return all(finding.ok for finding in examine(reading, Instant(NOON, 0)))
     finally:

@@ -23,8 +23,9 @@ from flashq.storage import importing
 from flashq.storage.dump import BadDump, Reader
 from flashq.storage.importing import Import, NotEmpty, lines_there
 from flashq.storage.memory import MemoryStorage
-from flashq.storage.reading import SqliteReading
+from flashq.storage.reading import Reading
 from flashq.storage.sqlite import SqliteStorage
+from flashq.storage.sqlite_reading import SqliteSource
 
 
 def sqlite(path: Path) -> SqliteStorage:
@@ -41,7 +42,7 @@ def bring(text: bytes, storage: SqliteStorage | MemoryStorage) -> Import:
 
 def exported(path: Path) -> bytes:
     """What is in a database now."""
-    reading = SqliteReading(path)
+    reading = Reading(SqliteSource(path))
     for _, step in reading.checks():
         step()
     text = export(reading.snapshot(), reading.trail())
@@ -170,7 +171,7 @@ def test_a_killed_import_into_a_file_goes_on(tmp_path: Path, monkeypatch: pytest
         _die_after(storage, commits, monkeypatch)
         with pytest.raises(Killed):
             bring(text, storage)
-        reading = SqliteReading(path)
+        reading = Reading(SqliteSource(path))
         for _, step in reading.checks():
             step()
         snapshot = reading.snapshot()

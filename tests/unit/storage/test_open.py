@@ -1,13 +1,13 @@
 """DATABASE_URL names a backend, or the mistake in it is named."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from flashq.storage.open import kind_of, name_of, reading_for, storage_for
 from flashq.storage.postgres import PostgresStorage
-from flashq.storage.reading import SqliteReading
 from flashq.storage.sqlite import SqliteStorage
 
 
@@ -43,7 +43,9 @@ def test_memory_is_no_storage() -> None:
 
 def test_what_can_be_looked_at(tmp_path: Path) -> None:
     """A database, which is not touched by naming it; nothing is left of a server that remembers nothing."""
-    assert isinstance(reading_for(f"sqlite:///{tmp_path}/a/flashq.db"), SqliteReading)
+    for url, first in ((f"sqlite:///{tmp_path}/a/flashq.db", "file"), ("postgresql://host/db", "database")):
+        with closing(reading_for(url)) as reading:
+            assert reading.checks()[0][0] == first
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="leaves nothing"):
         reading_for("memory://")

@@ -1,223 +1,117 @@
-"""A storage is checked and read as a start would find it, and each kind of damage is found and named."""
+"""A storage of any kind is checked and read as a start would find it, and damage to what they share is named."""
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
 import pytest
 from tests.conformance.storage import seen
-from tests.fakes.kept import busy_life, keep
-from tests.unit.storage.test_traceless import folder_of, writer
+from tests.fakes.kept import busy_life, commit, groups_of
+from tests.fakes.postgres import Databases
+from tests.unit.storage.test_dump import TRAIL, export, life
+from tools.postgres import query
 
-from flashq.engine.records import Record
 from flashq.errors import StorageError
 from flashq.storage import checksums
-from flashq.storage.reading import SqliteReading, StorageInUse, StorageMissing
-from flashq.storage.schema import APPLICATION_ID, migrate, steps
-from flashq.storage.sqlite import SqliteStorage
+from flashq.storage.base import Storage
+from flashq.storage.open import reading_for, storage_for
+from flashq.storage.reading import Reading
 
 
-@pytest.fixture(scope="module")
-def records() -> list[Record]:
-    """What happened."""
-    return busy_life().memory.log
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A place of each kind where nothing is yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/flashq.db"
+    else:
+        databases: Databases = request.getfixturevalue("databases")
+        with databases.fresh() as url:
+            yield url
 
 
 @pytest.fixture
-def path(tmp_path: Path, records: list[Record]) -> Path:
-    """A database of it, one half folded and the other in the journal."""
-    path = tmp_path / "kept" / "flashq.db"
-    keep(path, records, folded=len(records) // 2)
-    return path
+def make(url: str, tmp_path: Path) -> Callable[[], Storage]:
+    """Makes a storage on it."""
+
+    def make() -> Storage:
+        storage = storage_for(url, durability="full", steady_ms=lambda: 0, folder=tmp_path)
+        assert storage is not None
+        return storage
+
+    return make
 
 
-def checked(path: Path) -> SqliteReading:
+@contextmanager
+def checked(url: str) -> Iterator[Reading]:
     """A reading that has passed all its checks."""
-    reading = SqliteReading(path)
-    for _, check in reading.checks():
-        assert check()
-    return reading
+    with closing(reading_for(url)) as reading:
+        for _, check in reading.checks():
+            assert check()
+        yield reading
+
+
+def change(url: str, statement: str) -> None:
+    """Run a statement behind our back."""
+    if url.startswith("sqlite"):
+        with closing(apsw.Connection(url.removeprefix("sqlite:///"), vfs=checksums.vfs())) as connection:
+            connection.execute(statement)
+    else:
+        query(url, f"SET search_path = flashq; {statement}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_it_reads_what_a_start_would_load(tmp_path: Path, records: list[Record], share: float) -> None:
-    """From the tables, from the journal or from both; and it changes no file."""
-    path = tmp_path / "kept" / "flashq.db"
-    keep(path, records, folded=int(share * len(records)))
-    before = folder_of(path)
-    reading = checked(path)
-    snapshot = reading.snapshot()
-    found = seen(snapshot)
-    reading.close()
-    assert folder_of(path) == before
-    storage = SqliteStorage(path, steady_ms=lambda: 0)
+def test_it_reads_what_a_start_would_load(url: str, make: Callable[[], Storage], share: float) -> None:
+    """From the tables, from the journal or from both, with the trail; and it counts no start."""
+    groups = groups_of([*busy_life().memory.log, *TRAIL])
+    folded = int(share * len(groups))
+    commit(make(), groups[:folded], fold=True)
+    commit(make(), groups[folded:])
+    with checked(url) as reading:
+        snapshot = reading.snapshot()
+        text = export(snapshot, reading.trail())
+    with checked(url) as reading:
+        found = seen(reading.snapshot())
+    storage = make()
     storage.open()
     loaded = storage.load()
-    assert found == seen(loaded)
-    assert snapshot.epoch == loaded.epoch - 1
+    assert seen(loaded) == found
+    assert snapshot.epoch == loaded.epoch - 1 == 2
     storage.close()
+    assert text.splitlines()[1:-1] == export(life(), TRAIL).splitlines()[1:-1]
 
 
-def test_it_reads_what_a_killed_server_left(path: Path) -> None:
-    """A log that was never moved into the database belongs to it."""
-    storage = SqliteStorage(path, steady_ms=lambda: 0)
-    storage.open()
-    expected = seen(storage.load())
-    while storage.tidy(idle=True):
-        pass
-    storage._held.close()
-    before = folder_of(path)
-    assert before["flashq.db-wal"][0] != b""
-    reading = checked(path)
-    assert seen(reading.snapshot()) == expected
-    reading.close()
-    assert folder_of(path) == before
-
-
-def test_a_server_keeps_it_out(path: Path) -> None:
-    """It is told apart from damage."""
-    connection = writer(path)
-    connection.execute("UPDATE meta SET epoch = epoch + 1")
-    reading = SqliteReading(path)
-    with pytest.raises(StorageInUse, match="is using the database"):
-        reading.checks()[0][1]()
-    reading.close()
-    connection.close()
-
-
-def test_there_is_nothing(tmp_path: Path) -> None:
-    """Neither a folder nor a file is made."""
-    reading = SqliteReading(tmp_path / "none" / "flashq.db")
-    with pytest.raises(StorageMissing, match="there is no database"):
-        reading.checks()[0][1]()
-    assert not (tmp_path / "none").exists()
-
-
-def test_an_older_schema_is_read(tmp_path: Path) -> None:
-    """A database of an earlier version is looked at without being changed."""
-    path = tmp_path / "kept" / "flashq.db"
-    keep(path, [])
-    before_newest = steps("sqlite")[:1]
-    path.unlink()
-    connection = apsw.Connection(str(path), vfs=checksums.vfs())
-    connection.pragma("application_id", APPLICATION_ID)
-    migrate(connection, before_newest)
-    connection.execute("UPDATE meta SET epoch = 4, next_id = 18")
-    connection.execute(
-        "INSERT INTO jobs (id, queue, state, priority, created_at, run_at, max_attempts, backoff, ttl, timeout, data) "
-        "VALUES (17, 'q', 1, 0, 5, 5, 3, 0, 0, 0, '{}')"
-    )
-    connection.close()
-    before = folder_of(path)
-    reading = SqliteReading(path)
-    told = {name: check() for name, check in reading.checks()}
-    assert "number 1, which the next start brings to" in told["schema"]
-    assert [row.id for row in reading.snapshot().rows()] == [17]
-    reading.close()
-    assert folder_of(path) == before
-
-
-def _sql(statement: str) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        connection = apsw.Connection(str(path), vfs=checksums.vfs())
-        connection.execute(statement)
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        connection.close()
-
-    return damage
-
-
-def _flip_a_page(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[4096 * 2 : 4096 * 2 + 64] = b"\xff" * 64
-    path.write_bytes(data)
-
-
-def _flip_a_bit_of_a_payload(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[data.index(b'{"n": 1}') + 6] ^= 3  # still JSON
-    path.write_bytes(data)
-
-
-def _older_copy(path: Path) -> None:
-    """What was confirmed later is gone."""
-    copy = path.read_bytes()
-    keep_more = SqliteStorage(path, steady_ms=lambda: 0)
-    keep_more.open()
-    list(keep_more.load().rows())
-    keep_more.close()
-    path.write_bytes(copy)
-
-
-def _lose_the_database(path: Path) -> None:
-    path.with_name("flashq.db-wal").write_bytes(b"x")
-    path.unlink()
-
-
-DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "another program's": (_sql("PRAGMA application_id = 5"), "file", "of another program"),
-    "not a database": (lambda path: path.write_bytes(b"hello" * 100), "file", "not a FlashQ database"),
-    "no database but its log": (_lose_the_database, "file", "its log is there"),
-    "a page": (_flip_a_page, "pages", "damaged"),
-    "a bit of a payload": (_flip_a_bit_of_a_payload, "pages", "damaged"),
-    "newer": (_sql("PRAGMA user_version = 999"), "schema", "use a newer FlashQ"),
-    "no meta": (_sql("DELETE FROM meta"), "schema", "the table meta is empty"),
-    "no table": (_sql("DROP TABLE journal"), "journal", "no such table"),
+DAMAGES = {
+    "no meta": ("DELETE FROM meta", "schema", "the table meta.* is empty"),
     "a group is missing": (
-        _sql("DELETE FROM journal WHERE number = (SELECT min(number) + 1 FROM journal)"),
+        "DELETE FROM journal WHERE number = (SELECT min(number) + 1 FROM journal)",
         "journal",
         "is missing from the journal",
     ),
-    "the last group is missing": (
-        _sql("DELETE FROM journal WHERE number = (SELECT max(number) FROM journal)"),
-        "high water",
-        "went back in time",
-    ),
     "a group is altered": (
-        _sql("UPDATE journal SET blob = CAST(blob || x'00' AS BLOB) WHERE number = (SELECT max(number) FROM journal)"),
+        "UPDATE journal SET blob = substr(blob, 1, length(blob) - 1) WHERE number = (SELECT max(number) FROM journal)",
         "journal",
         "checksum",
     ),
-    "an older copy": (_older_copy, "high water", "went back in time"),
-    "inputs without a child": (_sql("INSERT INTO inputs VALUES (30, 1, '1')"), "rows", r"are not there: \[30\]"),
+    "inputs without a child": ("INSERT INTO inputs VALUES (30, 1, '1')", "rows", r"are not there: \[30\]"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_found(tmp_path: Path, records: list[Record], damage: str) -> None:
+def test_damage_is_found(url: str, make: Callable[[], Storage], damage: str) -> None:
     """By the check whose matter it is, in a sentence that names it; what comes before it passes."""
-    spoil, where, sentence = DAMAGES[damage]
-    path = tmp_path / "kept" / "flashq.db"
-    keep(path, records, folded=len(records) // 2)
-    spoil(path)
-    before = folder_of(path)
-    reading = SqliteReading(path)
-    for name, check in reading.checks():
-        if name == where:
-            with pytest.raises(StorageError, match=sentence):
-                check()
-            break
-        assert check()
-    else:
-        pytest.fail(f"there is no check of the {where}")
-    reading.close()
-    assert folder_of(path) == before
-
-
-def test_damage_that_is_met_while_jobs_are_read(path: Path) -> None:
-    """A row that makes no sense is told in plain words too."""
-    _sql("UPDATE jobs SET tags = 'red' WHERE id = (SELECT max(id) FROM jobs)")(path)
-    reading = checked(path)
-    with pytest.raises(StorageError, match="damaged"):
-        list(reading.snapshot().rows())
-    reading.close()
-
-
-def test_a_copy_elsewhere_has_no_witness(path: Path, tmp_path: Path) -> None:
-    """Without its high-water file nobody can say whether the end is missing, and the check says so."""
-    shutil.copy(path, tmp_path / "copy.db")
-    reading = SqliteReading(tmp_path / "copy.db")
-    told = {name: check() for name, check in reading.checks()}
-    assert "no witness" in told["high water"]
-    reading.close()
+    statement, where, sentence = DAMAGES[damage]
+    groups = groups_of(busy_life().memory.log)
+    half = len(groups) // 2
+    commit(make(), groups[:half], fold=True)
+    commit(make(), groups[half:])
+    change(url, statement)
+    with closing(reading_for(url)) as reading:
+        for name, check in reading.checks():
+            if name == where:
+                with pytest.raises(StorageError, match=sentence):
+                    check()
+                break
+            assert check()
+        else:
+            pytest.fail(f"there is no check of the {where}")
