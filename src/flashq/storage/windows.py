@@ -39,6 +39,11 @@ FEED_CHANGES: Final = 8_000
 """Changes decoded in one slice: about two milliseconds."""
 
 
+TRIM_MS: Final = 3_600_000
+"""How long after the trail was trimmed it is trimmed again though nothing happened: what is kept for days may stay for
+an hour longer."""
+
+
 class Retention(NamedTuple):
     """How much of the trail is kept.
 
@@ -71,6 +76,7 @@ class Windows:
         self._place = place
         self._tables = tables
         self._retention = retention
+        self._trimmed_at = 0  # wall ms
         self.newest = tables.newest()
         self._unfolded_changes = self._unfolded_bytes = 0
         self._credit = 0
@@ -120,12 +126,12 @@ class Windows:
     @property
     def folded(self) -> bool:
         """Whether there is nothing left to do for `fold_slice`."""
-        return self._slices is None and self._tables.meta.folded == self.newest
+        return self._slices is None and self._tables.meta.folded == self.newest and not self._trim_due()
 
     def fold_slice(self) -> None:
-        """One step of the window being folded, or of the next one."""
+        """One step of the window being folded, or of the next one; when all are, of what is let go of the trail."""
         if self._slices is None:
-            self._slices = self._fold_window()
+            self._slices = self._trim() if self._tables.meta.folded == self.newest else self._fold_window()
         if next(self._slices, self) is self:
             self._slices = None
 
@@ -179,9 +185,18 @@ class Windows:
         yield
         yield from self._tables.apply(fold, last)
         self._settle()
+        yield from self._trim()
+
+    def _trim_due(self) -> bool:
+        """Whether it is long since the trail was trimmed; also when the clock was set."""
+        return self._retention is not None and abs(self._retention.wall_ms() - self._trimmed_at) >= TRIM_MS
+
+    def _trim(self) -> Iterator[None]:
         if self._retention is not None:
             keep_ms, max_rows, wall_ms = self._retention
-            yield from self._tables.trim(wall_ms() - keep_ms, max_rows)
+            now = wall_ms()
+            yield from self._tables.trim(now - keep_ms, max_rows)
+            self._trimmed_at = now
 
     def _settle(self) -> None:
         """Take the window out of what is not folded, once, if it is."""

@@ -5,7 +5,7 @@ connection to SQLite has one owner. The thread sleeps in its queue and is woken 
 
 Upkeep shares the thread, because it shares the connection. Between two commits storage is offered a slice and knows
 itself whether its bounds call for it; once nothing has been submitted for `QUIET_S` it may do all it has, slice by
-slice, with a look for a waiting group before each.
+slice, with a look for a waiting group before each, and again every hour.
 
 So do questions about the past. They are answered one after the other, slice by slice, a commit coming first; upkeep
 has its turn between two of them, since it moves what they read.
@@ -28,6 +28,9 @@ QUIET_S: Final = 0.1
 """Seconds without a group after which upkeep may begin. Between two groups of a busy server there is always a moment
 in which none waits; a slice started there would make the next one late, and what it folds would often be worth
 folding together with what comes after."""
+
+IDLE_S: Final = 3_600
+"""Seconds after which storage is asked again while nothing happens: what it keeps for a time runs out by itself."""
 
 
 class _Reading(NamedTuple):
@@ -147,11 +150,13 @@ class Writer:
     def _next_order(self) -> _Order:
         while (self._readings or self._copying) and self._orders.empty() and not self._stopping:
             self._go_on()
-        try:
-            return self._orders.get(timeout=QUIET_S)
-        except Empty:
-            self._tidy_while_quiet()
-            return self._orders.get()
+        wait_s = QUIET_S
+        while True:
+            try:
+                return self._orders.get(timeout=wait_s)
+            except Empty:
+                self._tidy_while_quiet()
+                wait_s = IDLE_S
 
     def _go_on(self) -> None:
         """A slice of everything that goes on between commits."""

@@ -398,6 +398,18 @@ def test_the_trail_forgets_what_is_old(tmp_path: Path) -> None:
     kept.close()
 
 
+def test_the_trail_forgets_what_is_old_though_nothing_happens(tmp_path: Path) -> None:
+    """The newest entry goes when its days are over: nobody needs to do anything for it."""
+    now = [1_000]
+    kept = Kept(tmp_path / "flashq.db", retention=Retention(1_000, 100, lambda: now[0]))
+    happened(kept, "a", at=1_000)
+    slices(kept)
+    now[0] += windows.TRIM_MS
+    slices(kept)
+    assert audit_rows(kept) == []
+    kept.close()
+
+
 def test_actions_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that goes wild as an operator cannot fill the disk."""
     monkeypatch.setattr(tables, "MAX_OPERATIONS", 2)

@@ -11,7 +11,7 @@ from flashq.storage import windows
 from flashq.storage.fold import Fold
 from flashq.storage.records import encode
 from flashq.storage.rows import Meta
-from flashq.storage.windows import Retention, Windows
+from flashq.storage.windows import TRIM_MS, Retention, Windows
 
 
 class Tables:
@@ -129,6 +129,24 @@ def test_the_trail_is_trimmed_behind_a_window() -> None:
     tables = Tables(groups=1)
     folded(Windows("here", tables))
     assert tables.trimmed == []
+
+
+def test_the_trail_is_trimmed_though_nothing_happens() -> None:
+    """Some time after it was, in slices of its own; also when the clock was set back; without a retention never."""
+    now = [5_000]
+    tables = Tables(groups=1)
+    journal = Windows("here", tables, Retention(1_000, 7, lambda: now[0]))
+    folded(journal)
+    now[0] += TRIM_MS - 1
+    assert journal.folded
+    now[0] += 1
+    assert not journal.folded
+    assert folded(journal) == 2
+    assert tables.trimmed == [(4_000, 7), (4_000 + TRIM_MS, 7)]
+    now[0] -= TRIM_MS
+    assert folded(journal) == 2
+    assert len(tables.trimmed) == 3
+    assert Windows("here", Tables()).folded
 
 
 def test_a_question_is_fed_what_was_there_when_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,20 @@ def test_a_slice_is_offered_after_each_commit(storage: Recorder, told: Told) -> 
     assert storage.calls[:2] == ["commit 1 a", "tidy"]
 
 
+def test_an_idle_storage_is_asked_again(storage: Recorder, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs out by itself is let go of though nobody does anything; a group that comes is written as ever."""
+    monkeypatch.setattr(writer_module, "IDLE_S", 0.001)
+    asked = threading.Semaphore(0)
+    storage.on_tidy = lambda idle: bool(asked.release())
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    for _ in range(3):
+        assert asked.acquire(timeout=WAIT_S)
+    writer.submit(1, b"a")
+    assert told.done.get(timeout=WAIT_S) == 1
+    writer.stop()
+    assert storage.calls[:3] == ["tidy idle"] * 3
+
+
 def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: Told) -> None:
     """With nothing to commit the slices follow each other until storage has no more to do."""
     left = [True, True, False]
