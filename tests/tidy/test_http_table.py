@@ -1,9 +1,11 @@
 """The table of requests in the documentation is the one that the door goes by."""
 
-from typing import Any, Final
+import re
+from typing import Any, Final, get_args
 
 from tests.tidy.source import ROOT
 
+from flashq.transports.http.health import Status
 from flashq.transports.http.openapi import PLAIN, describe
 from flashq.transports.http.routes import ROUTES, Route
 
@@ -11,6 +13,13 @@ PAGE: Final = ROOT / "docs" / "http.md"
 BEGIN, END = "<!-- routes:begin -->\n", "<!-- routes:end -->\n"
 
 DESCRIPTION: Final = describe(secured=True)
+
+
+def test_every_status_of_a_server_is_told() -> None:
+    """Each of them has its line under "Is it there?", and no line is about one that there is not."""
+    section = PAGE.read_text(encoding="utf-8").partition("## Is it there?\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| (\d+) \| .+ \|$", section, re.MULTILINE)
+    assert told == [(status, "200" if status == "ok" else "503") for status in get_args(Status)]
 
 
 def _type(schema: dict[str, Any]) -> str:

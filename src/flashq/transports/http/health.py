@@ -1,6 +1,6 @@
 """Is it alive, and does it take work? What load balancers and orchestrators ask."""
 
-from typing import Final
+from typing import Literal
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -11,16 +11,14 @@ from flashq.protocol.codec import encode
 from flashq.transports.http.endpoints import Door
 from flashq.transports.http.envelope import JSON, RETRY_AFTER, response, success
 
-READY: Final = "ok"
-LEAVING: Final = "shutting_down"
-AWAY: Final = "storage_away"
-BEHIND: Final = "storage_behind"
+Status = Literal["ok", "shutting_down", "storage_away", "storage_behind"]
+"""What a server says of itself; only the first one takes work. docs/http.md tells what each means."""
 
 
 class HealthView(Struct):
     """What everybody may know of a server."""
 
-    status: str
+    status: Status
     node_id: str
     is_leader: bool
     cluster_enabled: bool
@@ -41,14 +39,14 @@ class Health:
     async def ready(self, request: Request) -> Response:
         """Does it take work?"""
         self._door.gate.session(request.scope, dict(request.scope["headers"]))
-        return self._answer(200 if self._status() == READY else 503)
+        return self._answer(200 if self._status() == "ok" else 503)
 
-    def _status(self) -> str:
+    def _status(self) -> Status:
         if self._door.context.closing:
-            return LEAVING
+            return "shutting_down"
         if self._door.context.away:
-            return AWAY
-        return BEHIND if self._door.calls.held_back else READY
+            return "storage_away"
+        return "storage_behind" if self._door.calls.held_back else "ok"
 
     def _answer(self, status: int) -> Response:
         view = HealthView(self._status(), STANDALONE, is_leader=True, cluster_enabled=False, storage=self._storage)
