@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -84,7 +85,8 @@ def opened(given: dict[str, Any]) -> Iterator[Reading]:
         InUse, Nothing, Broken: while it is looked at: a server has it; there is none; it is damaged.
     """
     try:
-        reading = reading_for(from_environment(**given).storage_url)
+        config = from_environment(**given)
+        reading = reading_for(config.storage_url, Path(config.data_dir))
     except (ConfigError, ValueError) as error:
         raise Misconfigured(str(error)) from None
     try:

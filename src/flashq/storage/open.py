@@ -84,11 +84,12 @@ def storage_for(
     raise _unknown(url)
 
 
-def reading_for(url: str) -> Reading:
+def reading_for(url: str, folder: Path = Path()) -> Reading:
     """The same storage to be looked at while no server has it; nothing is touched yet.
 
     Args:
         url: as for `storage_for`.
+        folder: the server's own, for what a database elsewhere cannot keep.
 
     Raises:
         ValueError: no backend is named so, or one that keeps nothing.
@@ -98,7 +99,7 @@ def reading_for(url: str) -> Reading:
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         return Reading(SqliteSource(Path(url.removeprefix(_SQLITE))))
     if url.startswith(_POSTGRES):
-        return Reading(PostgresSource(url))
+        return Reading(PostgresSource(url, folder))
     raise _unknown(url)
 
 

@@ -32,7 +32,7 @@ from flashq.storage.files import FolderLock, make_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.postgres_dialect import PostgresDialect
-from flashq.storage.postgres_schema import Standing, migrate, require_safe, standing, version_of
+from flashq.storage.postgres_schema import Standing, files_of, migrate, require_safe, standing, version_of
 from flashq.storage.postgres_session import Away, Refused, Session
 from flashq.storage.tables import Tables
 from flashq.storage.windows import Retention, Windows
@@ -225,7 +225,7 @@ class PostgresStorage:
     def _files(self, identity: str) -> Path:
         """Lock this database in the data folder. Returns the name that its files there have, without a suffix."""
         make_folder(self._folder)
-        path = self._folder / f"postgres-{identity[:8]}"
+        path = files_of(self._folder, identity)
         try:
             self._held.callback(FolderLock(path).release)
         except StorageError as error:

@@ -2,16 +2,18 @@
 
 All is read in one transaction that can only read and sees one moment, so a server may go on meanwhile: what it commits
 later is not seen, and it is not held up. Pages and checksums are PostgreSQL's own matter (``pg_checksums``,
-``pg_amcheck``); nobody outside the server can say how much had been confirmed, so its high-water file is not looked at.
+``pg_amcheck``). How much had been confirmed says the high-water file in the server's data folder, where that is here.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from flashq.errors import StorageError
+from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.postgres_dialect import PostgresDialect
-from flashq.storage.postgres_schema import schema_number
+from flashq.storage.postgres_schema import files_of, schema_number
 from flashq.storage.postgres_session import Away, Session
 from flashq.storage.reading import Check, StorageMissing
 from flashq.storage.schema import steps
@@ -22,6 +24,7 @@ _SETTINGS: Final = {
     "default_transaction_isolation": "repeatable read",
     "idle_in_transaction_session_timeout": "0",  # whoever takes an export may be slow
 }
+_IDENTITY: Final = "SELECT identity::text FROM meta WHERE shard = 0"
 _OWNER: Final = "SELECT owner FROM lease WHERE shard = 0 AND expires > clock_timestamp()"
 
 
@@ -30,21 +33,25 @@ class PostgresSource:
 
     tables: Tables
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         """Name the database.
 
         Args:
             url: as for `flashq.storage.postgres.PostgresStorage`.
+            folder: of the server's own data.
 
         Raises:
             StorageError: asyncpg is not installed.
         """
         self._db = Session(url, _SETTINGS)
+        self._folder = folder.absolute()
+        self._confirmed: HighWater | StorageError | None = None
         self.place = self._db.place
 
     def checks(self) -> tuple[Sequence[Check], Sequence[Check]]:
         """See `Source`."""
-        return [("database", self._open), ("schema", self._read_schema)], []
+        before = ("database", self._open), ("schema", self._read_schema)
+        return before, [("high water", self._check_high_water)]
 
     @contextmanager
     def plainly(self) -> Iterator[None]:
@@ -60,6 +67,7 @@ class PostgresSource:
 
     def _open(self) -> str:
         self._db.connect()
+        self._confirmed = self._look_for_witness()  # before the moment that is looked at: a server may go on
         self._db.execute("BEGIN")  # ends with the connection
         return self.place
 
@@ -74,3 +82,28 @@ class PostgresSource:
         owner = self._db.fetch(_OWNER)
         note = f"; in use by {owner[0][0]}, looked at as it was at this moment" if owner else ""
         return f"number {number}{note}"
+
+    def _look_for_witness(self) -> HighWater | StorageError | None:
+        """What the data folder says had been confirmed, or why it cannot; None: this is no database to ask about."""
+        if not 0 < schema_number(self._db) <= steps("postgres")[-1].number:
+            return None
+        found = self._db.fetch(_IDENTITY)
+        if not found:
+            return None
+        file = files_of(self._folder, found[0][0]).with_suffix(".highwater")
+        try:
+            return HighWater(file)
+        except OSError as error:
+            return StorageError(f"{file}: {error.strerror}")
+        except StorageError as error:
+            return error
+
+    def _check_high_water(self) -> str:
+        mark, confirmed = Mark(self.tables.newest(), self.tables.meta.epoch), self._confirmed
+        if isinstance(confirmed, StorageError):
+            raise confirmed
+        held = f"{mark.number} groups of {mark.epoch} starts"
+        if confirmed is None or confirmed.mark == Mark(0, 0):
+            return f"{held}; no witness of how many there were: its server's high-water file is not in {self._folder}"
+        confirmed.check(mark, Path(self.place))
+        return f"{held}; {confirmed.mark.number} are known to have been confirmed"

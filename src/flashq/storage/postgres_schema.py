@@ -5,6 +5,7 @@ emptied with one statement. Its steps are migrations/NNNN_name.postgres.sql; the
 in the table ``schema_version``.
 """
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from flashq.errors import StorageError
@@ -133,6 +134,16 @@ def standing(session: Session) -> Standing:
     if standby:
         raise Away("it is a standby now, which is read-only")
     return Standing(*found)
+
+
+def files_of(folder: Path, identity: str) -> Path:
+    """The name that the files of a database have in a server's data folder, without a suffix.
+
+    Args:
+        folder: of the server.
+        identity: of the database's schema.
+    """
+    return folder / f"postgres-{identity[:8]}"
 
 
 def schema_number(session: Session) -> int:

@@ -121,3 +121,49 @@ def test_another_schema_is_refused(url: str, make: Callable[[], PostgresStorage]
         assert reach()
         with pytest.raises(StorageError, match=sentence):
             look()
+
+
+def high_water(url: str, folder: Path) -> str:
+    """What the check of this name says."""
+    with closing(reading_for(url, folder)) as reading:
+        return {name: check() for name, check in reading.checks()}["high water"]
+
+
+def test_what_was_confirmed_is_there(url: str, make: Callable[[], PostgresStorage], tmp_path: Path) -> None:
+    """The file of the data folder says so; without it nobody knows."""
+    commit(make(), groups_of(busy_life().memory.log))
+    groups = query(url, "SELECT count(*) FROM flashq.journal")[0]
+    assert high_water(url, tmp_path) == f"{groups} groups of 1 starts; {groups} are known to have been confirmed"
+    assert "no witness" in high_water(url, tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_database_that_is_an_older_copy(url: str, make: Callable[[], PostgresStorage], tmp_path: Path) -> None:
+    """It lacks what was confirmed, and would be refused by a start; so would one whose witness is damaged."""
+    commit(make(), groups_of(busy_life().memory.log))
+    query(url, "DELETE FROM flashq.journal WHERE number = (SELECT max(number) FROM flashq.journal)")
+    with pytest.raises(StorageError, match="back in time"):
+        high_water(url, tmp_path)
+    (file,) = tmp_path.glob("*.highwater")
+    file.write_bytes(b"x" * 64)
+    with pytest.raises(StorageError, match="high-water file is damaged"):
+        high_water(url, tmp_path)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StorageError, match="highwater: Is a directory"):
+        high_water(url, tmp_path)
+
+
+def test_what_is_confirmed_behind_the_look_is_not_missing(
+    url: str, make: Callable[[], PostgresStorage], tmp_path: Path
+) -> None:
+    """A server goes on, and its high-water file with it, after the moment that is looked at."""
+    groups = groups_of(busy_life().memory.log)
+    commit(make(), groups[:-1])
+    with closing(reading_for(url, tmp_path)) as reading:
+        checks = dict(reading.checks())
+        for name in ("database", "schema"):
+            assert checks[name]()
+        commit(make(), groups[-1:])
+        for name in ("journal", "high water"):
+            assert checks[name]()
