@@ -5,14 +5,17 @@ Run as ``python -m tests.crash.planted BUG serve``.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import apsw
 from tests.crash.careless import CARELESS
 
 from flashq.cli.main import main
 from flashq.engine.records import Happened
 from flashq.server.runtime import Runtime
+from flashq.storage import backup, checksums
 from flashq.storage.fold import Fold
 from flashq.storage.journal import Journal
 from flashq.storage.postgres import PostgresStorage
@@ -78,6 +81,33 @@ def lost_commits_are_believed() -> None:
     PostgresStorage._steadily = believe  # type: ignore[method-assign, assignment]
 
 
+def backups_are_copies_of_the_file() -> None:
+    """What a person would do: copy the file of the database in pieces, while the server writes it."""
+
+    def copied(source: apsw.Connection, part: Path) -> Iterator[None]:
+        with Path(source.filename).open("rb") as live, part.open("wb") as copy:
+            while piece := live.read(backup.STEP_PAGES * 4096):
+                copy.write(piece)
+                yield
+
+    backup._copied = copied  # type: ignore[assignment]
+
+
+def backups_miss_what_is_committed_meanwhile() -> None:
+    """Each step copies pages as they are at that moment, log and all; none is copied again when it changes."""
+
+    def copied(source: apsw.Connection, part: Path) -> Iterator[None]:
+        size, step = len(source.serialize("main")), backup.STEP_PAGES * 4096
+        with part.open("wb") as copy:
+            for place in reversed(range(0, size, step)):  # the roots of the trees, which change most, come last
+                copy.seek(place)
+                copy.write(source.serialize("main")[place : place + step])
+                yield
+
+    checksums.vfs = lambda: None  # type: ignore[assignment]  # which would notice it by themselves
+    backup._copied = copied  # type: ignore[assignment]
+
+
 PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
     plant.__name__: plant
     for plant in (
@@ -85,6 +115,8 @@ PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
         the_tail_is_skipped,
         some_history_is_lost,
         lost_commits_are_believed,
+        backups_are_copies_of_the_file,
+        backups_miss_what_is_committed_meanwhile,
     )
 }
 
