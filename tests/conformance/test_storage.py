@@ -21,6 +21,20 @@ IN_MEMORY = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), 
 """A folder whose syncs cost nothing, if there is one: hundreds of histories are played, and no power is cut here."""
 
 
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice is a few rows, a window a few groups, a page a few rows of the trail."""
+    for name, value in (("SLICE_ROWS", 3), ("_IDS_AT_ONCE", 2), ("PAGE_ROWS", 7)):
+        monkeypatch.setattr(tables, name, value)
+    for name, value in (
+        ("WINDOW_CHANGES", 40),
+        ("FEED_CHANGES", 10),
+        ("UNFOLDED_CHANGES", 30),
+        ("EASY_PACE", 4),
+        ("HARD_PACE", 2),
+    ):
+        monkeypatch.setattr(windows, name, value)
+
+
 class TestMemory(StorageSuite):
     """The reference backend."""
 
@@ -67,14 +81,8 @@ class TestSqliteInSmallPieces(TestSqlite):
 
     @pytest.fixture(autouse=True)
     def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A slice is a few rows, a window a few groups, the log a few pages."""
-        monkeypatch.setattr(tables, "SLICE_ROWS", 3)
-        monkeypatch.setattr(tables, "_IDS_AT_ONCE", 2)
-        monkeypatch.setattr(windows, "WINDOW_CHANGES", 40)
-        monkeypatch.setattr(windows, "FEED_CHANGES", 10)
-        monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 30)
-        monkeypatch.setattr(windows, "EASY_PACE", 4)
-        monkeypatch.setattr(windows, "HARD_PACE", 2)
+        """And the log is a few pages."""
+        shrink(monkeypatch)
         monkeypatch.setattr(upkeep, "CHECKPOINT_BYTES", 100_000)
 
     def test_the_newest_dropped_ids_are_remembered(self) -> None:
@@ -123,17 +131,10 @@ class TestPostgresInSmallPieces(TestPostgres):
 
     @pytest.fixture(autouse=True)
     def small_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A slice is a few rows, a window a few groups."""
-        monkeypatch.setattr(tables, "SLICE_ROWS", 3)
-        monkeypatch.setattr(tables, "_IDS_AT_ONCE", 2)
-        monkeypatch.setattr(tables, "PAGE_ROWS", 7)
+        """And a page is a few jobs or groups."""
+        shrink(monkeypatch)
         monkeypatch.setattr(postgres_dialect, "PAGE_ROWS", 7)
         monkeypatch.setattr(postgres_dialect, "PAGE_BYTES", 200)
-        monkeypatch.setattr(windows, "WINDOW_CHANGES", 40)
-        monkeypatch.setattr(windows, "FEED_CHANGES", 10)
-        monkeypatch.setattr(windows, "UNFOLDED_CHANGES", 30)
-        monkeypatch.setattr(windows, "EASY_PACE", 4)
-        monkeypatch.setattr(windows, "HARD_PACE", 2)
 
     def test_the_newest_dropped_ids_are_remembered(self) -> None:
         """Judged with pieces of the real size; in tiny ones it takes minutes."""

@@ -11,12 +11,16 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from tools.postgres import Cluster, of_database, query
+
+from flashq.storage import postgres_lease as lease
+from flashq.storage.postgres_schema import migrate
+from flashq.storage.postgres_session import Session
 
 ENOUGH_BYTES: Final = 4 * 1024**3
 """Room that a folder in memory must have. Containers often have 64 MiB, which is about one empty cluster."""
@@ -43,6 +47,15 @@ class Databases:
             yield of_database(self.url, name)
         finally:
             query(self.url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def owned(self) -> Iterator[Session]:
+        """A session of the owner of a fresh database that has our tables."""
+        with self.fresh() as url, closing(Session(url)) as session:
+            session.connect()
+            migrate(session)
+            lease.take(session, "me", "here", lambda _: None)
+            yield session
 
 
 @contextmanager

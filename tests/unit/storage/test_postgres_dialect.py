@@ -12,10 +12,8 @@ from tools.postgres import query
 from flashq.engine.records import Added, JobRow, Pushed, rows_of
 from flashq.model import DELAYED
 from flashq.storage import postgres_dialect
-from flashq.storage import postgres_lease as lease
 from flashq.storage import postgres_statements as sql
 from flashq.storage.postgres_dialect import PostgresDialect, _safe, _unsafe
-from flashq.storage.postgres_schema import migrate
 from flashq.storage.postgres_session import Refused, Session
 from flashq.storage.records import encode
 from flashq.storage.tables import Tables
@@ -26,13 +24,8 @@ ODD = JobRow(1, "q", DELAYED, 0, 1, 2, 0, 0, 3, 0, 0, 0, b'"\xc3\xa4"', "k\0", "
 @pytest.fixture
 def session(databases: Databases) -> Iterator[Session]:
     """The owner of a database with the schema."""
-    with databases.fresh() as url:
-        session = Session(url)
-        session.connect()
-        migrate(session)
-        lease.take(session, "me", "here", lambda _: None)
+    with databases.owned() as session:
         yield session
-        session.close()
 
 
 @given(st.text(st.sampled_from("a0\0\x1a")))

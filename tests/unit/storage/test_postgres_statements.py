@@ -6,7 +6,6 @@ import pytest
 from tests.fakes.postgres import Databases
 
 from flashq.storage import postgres_statements as sql
-from flashq.storage.postgres_schema import migrate
 from flashq.storage.postgres_session import Session
 
 GROUPED = {"UPDATES": sql.UPDATES, "DELETE": sql.DELETE, "PUT": sql.PUT, "ALL": sql.ALL}
@@ -20,12 +19,8 @@ BY_KEY = [*sql.UPDATES.values(), *sql.DELETE.values()]
 @pytest.fixture(scope="module")
 def session(databases: Databases) -> Iterator[Session]:
     """A database with the tables."""
-    with databases.fresh() as url:
-        session = Session(url)
-        session.connect()
-        migrate(session)
+    with databases.owned() as session:
         yield session
-        session.close()
 
 
 def plan_of(session: Session, text: str) -> str:

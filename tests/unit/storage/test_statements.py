@@ -9,7 +9,6 @@ from tests.unit.storage.test_postgres_statements import plan_of
 from tests.unit.storage.test_sqlite_statements import plan
 
 from flashq.storage import statements as sql
-from flashq.storage.postgres_schema import migrate as migrate_postgres
 from flashq.storage.postgres_session import Session
 from flashq.storage.rows import Meta
 from flashq.storage.schema import migrate, steps
@@ -31,12 +30,8 @@ def db() -> apsw.Connection:
 @pytest.fixture(scope="module")
 def session(databases: Databases) -> Iterator[Session]:
     """A PostgreSQL database with the tables."""
-    with databases.fresh() as url:
-        session = Session(url)
-        session.connect()
-        migrate_postgres(session)
+    with databases.owned() as session:
         yield session
-        session.close()
 
 
 @pytest.mark.parametrize("text", TEXTS)

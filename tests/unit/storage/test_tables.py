@@ -33,11 +33,9 @@ from flashq.engine.records import (
 )
 from flashq.errors import StorageError
 from flashq.model import COMPLETED, DELAYED, WAITING
-from flashq.storage import postgres_lease as lease
 from flashq.storage import tables as tables_module
 from flashq.storage.fold import Fold, rows_of
 from flashq.storage.postgres_dialect import PostgresDialect
-from flashq.storage.postgres_schema import migrate as migrate_postgres
 from flashq.storage.postgres_session import Session
 from flashq.storage.schema import migrate, steps
 from flashq.storage.sqlite_dialect import SqliteDialect
@@ -57,13 +55,8 @@ FULL_ROW = JobRow(
 @pytest.fixture(scope="module")
 def session(databases: Databases) -> Iterator[Session]:
     """The owner of a PostgreSQL database with the schema."""
-    with databases.fresh() as url:
-        session = Session(url)
-        session.connect()
-        migrate_postgres(session)
-        lease.take(session, "me", "here", lambda _: None)
+    with databases.owned() as session:
         yield session
-        session.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
