@@ -151,9 +151,9 @@ class Endpoint:
             await send_error(send, error)
             return
         if isinstance(answer, Pending):
-            await self._finish(answer, scope, receive, send)
+            await self._finish(answer, headers, scope, receive, send)
         else:
-            await _answer(answer, scope, receive, send)
+            await _answer(answer, headers, scope, receive, send)
 
     def at_once(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Application | None:
         """Carry out a request that is there as a whole, and answer it if that may leave at once.
@@ -173,10 +173,10 @@ class Endpoint:
         except FlashQError as error:
             return partial(_refuse, error)
         if isinstance(answer, Pending):
-            return partial(self._finish, answer)
+            return partial(self._finish, answer, headers)
         if send_whole(scope, headers, JSON_HEAD, answer):
             return None
-        return partial(_answer, answer)
+        return partial(_answer, answer, headers)
 
     def _begin(self, session: Session, scope: Scope, body: bytes) -> bytes | Pending:
         door, route = self._door, self.route
@@ -184,14 +184,16 @@ class Endpoint:
         shape = route.shape
         return door.calls.begin(session, request, lambda reply, now: shape(door.context, session, request, reply, now))
 
-    async def _finish(self, pending: Pending, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _finish(
+        self, pending: Pending, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             answer = await self._door.finish(pending, scope, receive)
         except FlashQError as error:
             await send_error(send, error)
             return
         if answer is not None:
-            await _answer(answer, scope, receive, send)
+            await _answer(answer, headers, scope, receive, send)
 
 
 class Commands:
@@ -290,9 +292,9 @@ def send_whole(scope: Scope, headers: Mapping[bytes, bytes], head: bytes, body: 
     return whole is not None and b"origin" not in headers and whole(scope, head, body)
 
 
-async def _answer(answer: bytes, scope: Scope, _: Receive, send: Send) -> None:
+async def _answer(answer: bytes, headers: Mapping[bytes, bytes], scope: Scope, _: Receive, send: Send) -> None:
     """An answer as JSON."""
-    if not send_whole(scope, dict(scope["headers"]), JSON_HEAD, answer):
+    if not send_whole(scope, headers, JSON_HEAD, answer):
         await send_all(send, 200, JSON, answer)
 
 
