@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.storage import seen
 from tests.fakes.kept import busy_life, commit, groups_of
 from tests.fakes.postgres import Databases
+from tests.unit.engine.bench import Bench
 from tests.unit.storage.test_dump import TRAIL, export, life
 from tools.postgres import query
 
@@ -79,6 +80,24 @@ def test_it_reads_what_a_start_would_load(url: str, make: Callable[[], Storage],
     assert snapshot.epoch == loaded.epoch - 1 == 2
     storage.close()
     assert text.splitlines()[1:-1] == export(life(), TRAIL).splitlines()[1:-1]
+
+
+def test_what_a_window_that_broke_off_left_is_no_damage(url: str, make: Callable[[], Storage]) -> None:
+    """A job that ended is gone from the tables before what it had collected; the journal still says that it ended."""
+    bench = Bench()
+    parents = [bench.push("reports"), bench.push("reports")]
+    child = bench.push("merge", depends_on=parents, collect=True)
+    parent = bench.pull_one("reports")
+    bench.ack(parent.id, parent.token, b"1")
+    bench.take()
+    until_now = len(bench.memory.log)
+    bench.cancel(child)
+    bench.take()
+    commit(make(), groups_of(bench.memory.log[:until_now]), fold=True)
+    commit(make(), groups_of(bench.memory.log[until_now:]))
+    change(url, f"DELETE FROM jobs WHERE id = {child}")
+    with checked(url) as reading:
+        assert [row.id for row in reading.snapshot().rows()] == parents
 
 
 DAMAGES = {

@@ -168,8 +168,9 @@ def test_forgetting(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_dropped_are_bounded(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the table as well as in what is loaded."""
+    """In the table as well as in what is loaded; in their order, however many come at once."""
     monkeypatch.setattr(tables_module, "KEEP_DROPPED", 3)
+    monkeypatch.setattr(tables_module, "_IDS_AT_ONCE", 1)
     for id in range(1, 8, 2):
         apply(tables, batch(id, 2), Dropped("mail", [id, id + 1], "expired"))
     assert tables.snapshot().dropped == [6, 7, 8]
