@@ -48,10 +48,9 @@ class PostgresSource:
         self._confirmed: HighWater | StorageError | None = None
         self.place = self._db.place
 
-    def checks(self) -> tuple[Sequence[Check], Sequence[Check]]:
+    def checks(self) -> Sequence[Check]:
         """See `Source`."""
-        before = ("database", self._open), ("schema", self._read_schema)
-        return before, [("high water", self._check_high_water)]
+        return ("database", self._open), ("schema", self._read_schema)
 
     @contextmanager
     def plainly(self) -> Iterator[None]:
@@ -98,7 +97,8 @@ class PostgresSource:
         except StorageError as error:
             return error
 
-    def _check_high_water(self) -> str:
+    def check_high_water(self) -> str:
+        """See `Source`."""
         mark, confirmed = Mark(self.tables.newest(), self.tables.meta.epoch), self._confirmed
         if isinstance(confirmed, StorageError):
             raise confirmed

@@ -46,8 +46,12 @@ class Source(Protocol):
         """Its tables; once its first checks have passed."""
         ...
 
-    def checks(self) -> tuple[Sequence[Check], Sequence[Check]]:
-        """What is checked before the journal is read, and what behind that."""
+    def checks(self) -> Sequence[Check]:
+        """What is checked before the journal is read."""
+        ...
+
+    def check_high_water(self) -> str:
+        """Nothing is missing of what had been confirmed; checked behind the journal."""
         ...
 
     def plainly(self) -> AbstractContextManager[None]:
@@ -70,9 +74,12 @@ class Reading:
 
     def checks(self) -> Sequence[Check]:
         """What can be checked, in order: each check needs those before it. The first one opens the storage."""
-        before, behind = self._source.checks()
-        all_ = [*before, ("journal", self._read_journal), *behind, ("rows", self._find_orphans)]
-        return [(name, self._plainly(step)) for name, step in all_]
+        behind = (
+            ("journal", self._read_journal),
+            ("high water", self._source.check_high_water),
+            ("rows", self._find_orphans),
+        )
+        return [(name, self._plainly(step)) for name, step in (*self._source.checks(), *behind)]
 
     def snapshot(self) -> Snapshot:
         """Everything that is remembered, as a server would load it now, but for its epoch: no start is counted.

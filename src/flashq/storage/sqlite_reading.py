@@ -36,10 +36,9 @@ class SqliteSource:
         self.place = str(self._path)
         self._held = ExitStack()
 
-    def checks(self) -> tuple[Sequence[Check], Sequence[Check]]:
+    def checks(self) -> Sequence[Check]:
         """See `Source`."""
-        before = ("file", self._open), ("pages", self._check_pages), ("schema", self._read_schema)
-        return before, [("high water", self._check_high_water)]
+        return ("file", self._open), ("pages", self._check_pages), ("schema", self._read_schema)
 
     @contextmanager
     def plainly(self) -> Iterator[None]:
@@ -88,7 +87,8 @@ class SqliteSource:
         note = "" if version == newest else f", which the next start brings to {newest}"
         return f"number {version}{note}"
 
-    def _check_high_water(self) -> str:
+    def check_high_water(self) -> str:
+        """See `Source`."""
         file = database.beside(self._path, ".highwater")
         mark = Mark(self.tables.newest(), self.tables.meta.epoch)
         confirmed = HighWater(file)
