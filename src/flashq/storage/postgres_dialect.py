@@ -33,13 +33,13 @@ _ESCAPE: Final = "\x1a"
 class PostgresDialect:
     """See `flashq.storage.tables.Dialect`. All of it raises `Away` when the database does not answer."""
 
-    rows_at_once: Final = 1_000
+    rows_at_once = 1_000
     """As many as a slice has."""
 
     def __init__(self, session: Session) -> None:
         """Take a session of a database with the newest schema, as its owner or to read only."""
         self._db = session
-        self.place: Final = session.place
+        self.place = session.place
 
     def transaction(self, epoch: int) -> AbstractContextManager[None]:
         """See `Dialect`."""

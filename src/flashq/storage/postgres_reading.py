@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from flashq.errors import StorageError
-from flashq.storage.highwater import HighWater, Mark
+from flashq.storage.highwater import HighWater
 from flashq.storage.postgres_dialect import PostgresDialect
 from flashq.storage.postgres_schema import files_of, schema_number
 from flashq.storage.postgres_session import Away, Session
@@ -47,6 +47,7 @@ class PostgresSource:
         self._folder = folder.absolute()
         self._confirmed: HighWater | StorageError | None = None
         self.place = self._db.place
+        self.no_witness = f"its server's high-water file is not in {self._folder}"
 
     def checks(self) -> Sequence[Check]:
         """See `Source`."""
@@ -59,6 +60,12 @@ class PostgresSource:
             yield
         except Away as away:
             raise StorageError(f"{self.place}: {away}") from away
+
+    def high_water(self) -> HighWater | None:
+        """See `Source`."""
+        if isinstance(self._confirmed, StorageError):
+            raise self._confirmed
+        return self._confirmed
 
     def close(self) -> None:
         """See `Source`."""
@@ -96,14 +103,3 @@ class PostgresSource:
             return StorageError(f"{file}: {error.strerror}")
         except StorageError as error:
             return error
-
-    def check_high_water(self) -> str:
-        """See `Source`."""
-        mark, confirmed = Mark(self.tables.newest(), self.tables.meta.epoch), self._confirmed
-        if isinstance(confirmed, StorageError):
-            raise confirmed
-        held = f"{mark.number} groups of {mark.epoch} starts"
-        if confirmed is None or confirmed.mark == Mark(0, 0):
-            return f"{held}; no witness of how many there were: its server's high-water file is not in {self._folder}"
-        confirmed.check(mark, Path(self.place))
-        return f"{held}; {confirmed.mark.number} are known to have been confirmed"

@@ -7,12 +7,14 @@ changed; whoever looks at a damaged database must find it again as it was left. 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from flashq.engine.records import Snapshot
 from flashq.engine.trail import Audited
 from flashq.errors import StorageError
 from flashq.storage.fold import Fold
+from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.tables import Tables
 from flashq.storage.windows import Windows
 
@@ -34,24 +36,24 @@ class StorageMissing(StorageError):
 
 
 class Source(Protocol):
-    """A database that is looked at. Nothing is touched before its first check."""
+    """A database that is looked at. Nothing is touched before its first check.
 
-    @property
-    def place(self) -> str:
-        """What it is called in sentences."""
-        ...
+    Attributes:
+        place: what it is called in sentences.
+        tables: of it, once its first checks have passed.
+        no_witness: why nobody can say how much was confirmed, where there is no high-water file.
+    """
 
-    @property
-    def tables(self) -> Tables:
-        """Its tables; once its first checks have passed."""
-        ...
+    place: str
+    tables: Tables
+    no_witness: str
 
     def checks(self) -> Sequence[Check]:
         """What is checked before the journal is read."""
         ...
 
-    def check_high_water(self) -> str:
-        """Nothing is missing of what had been confirmed; checked behind the journal."""
+    def high_water(self) -> HighWater | None:
+        """Its high-water file, if there is one. Raises StorageError where that cannot be read."""
         ...
 
     def plainly(self) -> AbstractContextManager[None]:
@@ -76,7 +78,7 @@ class Reading:
         """What can be checked, in order: each check needs those before it. The first one opens the storage."""
         behind = (
             ("journal", self._read_journal),
-            ("high water", self._source.check_high_water),
+            ("high water", self._check_high_water),
             ("rows", self._find_orphans),
         )
         return [(name, self._plainly(step)) for name, step in (*self._source.checks(), *behind)]
@@ -114,6 +116,16 @@ class Reading:
         self._tail = windows.fold_tail()
         folded = tables.meta.folded
         return f"{windows.newest - folded} groups after group {folded}, which is in the tables"
+
+    def _check_high_water(self) -> str:
+        """Nothing is missing of what had been confirmed."""
+        source, tables = self._source, self._source.tables
+        mark, confirmed = Mark(tables.newest(), tables.meta.epoch), source.high_water()
+        held = f"{mark.number} groups of {mark.epoch} starts"
+        if confirmed is None or confirmed.mark == Mark(0, 0):
+            return f"{held}; no witness of how many there were: {source.no_witness}"
+        confirmed.check(mark, Path(source.place))
+        return f"{held}; {confirmed.mark.number} are known to have been confirmed"
 
     def _find_orphans(self) -> str:
         """Inputs belong to a job that collects them. What the journal takes away of them yet is none of them."""

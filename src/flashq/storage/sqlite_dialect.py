@@ -14,7 +14,7 @@ the same is compiled once.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import apsw
 from msgspec import structs
@@ -30,12 +30,12 @@ from flashq.storage.statements import GROUP
 class SqliteDialect:
     """See `flashq.storage.tables.Dialect`."""
 
-    rows_at_once: Final = max(sql.ROW_INSERTS)
+    rows_at_once = max(sql.ROW_INSERTS)
 
     def __init__(self, connection: apsw.Connection) -> None:
         """Take a connection to a database with the newest schema."""
         self._db = connection
-        self.place: Final = connection.filename
+        self.place: str = connection.filename
 
     @contextmanager
     def transaction(self, _epoch: int) -> Iterator[None]:

@@ -12,7 +12,7 @@ import apsw
 
 from flashq.errors import StorageError
 from flashq.storage import checksums, database
-from flashq.storage.highwater import HighWater, Mark
+from flashq.storage.highwater import HighWater
 from flashq.storage.reading import Check, StorageInUse, StorageMissing
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
 from flashq.storage.sqlite_dialect import SqliteDialect
@@ -33,7 +33,8 @@ class SqliteSource:
             path: of the database.
         """
         self._path = path.absolute()
-        self.place = str(self._path)
+        self._high_water = database.beside(self._path, ".highwater")
+        self.place, self.no_witness = str(self._path), f"no {self._high_water.name}"
         self._held = ExitStack()
 
     def checks(self) -> Sequence[Check]:
@@ -47,6 +48,10 @@ class SqliteSource:
             yield
         except database.TROUBLE as error:
             raise database.in_plain_words(error, self._path) from error
+
+    def high_water(self) -> HighWater:
+        """See `Source`."""
+        return HighWater(self._high_water)
 
     def close(self) -> None:
         """See `Source`."""
@@ -86,16 +91,6 @@ class SqliteSource:
         self.tables = Tables(SqliteDialect(self._connection))
         note = "" if version == newest else f", which the next start brings to {newest}"
         return f"number {version}{note}"
-
-    def check_high_water(self) -> str:
-        """See `Source`."""
-        file = database.beside(self._path, ".highwater")
-        mark = Mark(self.tables.newest(), self.tables.meta.epoch)
-        confirmed = HighWater(file)
-        confirmed.check(mark, self._path)
-        if confirmed.mark == Mark(0, 0):
-            return f"{mark.number} groups of {mark.epoch} starts; no witness of how many there were: no {file.name}"
-        return f"{mark.number} groups of {mark.epoch} starts; {confirmed.mark.number} are known to have been confirmed"
 
 
 def _size(path: Path) -> int:

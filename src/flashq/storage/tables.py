@@ -78,15 +78,8 @@ class Dialect(Protocol):
         rows_at_once: how many rows one statement takes at the most.
     """
 
-    @property
-    def place(self) -> str:
-        """See the class."""
-        ...
-
-    @property
-    def rows_at_once(self) -> int:
-        """See the class."""
-        ...
+    place: str
+    rows_at_once: int
 
     def transaction(self, epoch: int) -> AbstractContextManager[None]:
         """Everything inside happens or nothing does, if the start with this number is still the newest."""
