@@ -49,3 +49,22 @@ def test_rows_are_found_by_key(session: Session, text: str) -> None:
     plan = plan_of(session, text)
     assert "Seq Scan" not in plan, plan
     assert "Index" in plan
+
+
+@pytest.mark.parametrize("text", [sql.SELECT_JOBS, sql.GROUPS])
+def test_pages_are_read_in_their_order(session: Session, text: str) -> None:
+    """No page sorts everything behind it, also while nobody has counted the rows: a start would take for ever."""
+    if not session.connected:
+        session.connect()
+    session.execute(
+        "TRUNCATE jobs, journal;"
+        "ALTER TABLE jobs SET (autovacuum_enabled = off); ALTER TABLE journal SET (autovacuum_enabled = off);"
+        "INSERT INTO jobs (id, queue, state, priority, created_at, run_at, started_at, attempts, max_attempts, backoff,"
+        " ttl, timeout, data) SELECT n, 'q', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, '1' FROM generate_series(1, 20000) AS n;"
+        "INSERT INTO journal (number, blob) SELECT n, 'x' FROM generate_series(1, 20000) AS n"
+    )
+    places = {"$1": "0", "$2": "15000", "$3": "10000", "$4": "8000000"}
+    for place, value in places.items():
+        text = text.replace(place, f"{value}::bigint")
+    plan = "\n".join(row[0] for row in session.fetch(f"EXPLAIN {text}"))
+    assert "Sort" not in plan, plan
