@@ -574,8 +574,17 @@ class StorageSuite:
 
     def test_any_history_loads_as_the_model_says(self) -> None:
         """Commits, upkeep, crashes and clean stops in any order: what is loaded is what happened, no more, no less."""
+        self.play_any(max(self.examples // 4, 5))
 
-        @settings(max_examples=self.examples, deadline=None)
+    @pytest.mark.slow
+    def test_more_histories_load_as_the_model_says(self) -> None:
+        """The same, for as many as find what happens only when several things come together."""
+        self.play_any(self.examples)
+
+    def play_any(self, examples: int) -> None:
+        """Play so many histories that nobody thought of."""
+
+        @settings(max_examples=examples, deadline=None)
         @given(st.lists(st.one_of(STEPS, STEPS, st.sampled_from(ENDS)), max_size=60))
         def run(steps: list[Step | str]) -> None:
             with self.place() as make:

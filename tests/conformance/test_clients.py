@@ -146,14 +146,25 @@ async def test_tokens(flavour: str, carrier: str) -> None:
             await refused.close()
 
 
+two_ways = pytest.mark.parametrize(
+    ("flavour", "carrier"),
+    [
+        ("async", "http"),
+        ("sync", "unix"),
+        pytest.param("async", "unix", marks=pytest.mark.slow),
+        pytest.param("sync", "http", marks=pytest.mark.slow),
+    ],
+)
+"""Each flavour and each way once, and the others where there is time."""
+
+
 def free_port() -> int:
     """A port that nobody uses; a server that starts again needs to find it free once more."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-@both
-@pytest.mark.parametrize("carrier", ["unix", "http"])
+@two_ways
 async def test_a_restarted_server_is_found_again(flavour: str, carrier: str) -> None:
     """A client outlives its server: what waited goes on waiting, what was confirmed is there, reads notice nothing."""
     with running(url=None, HTTP_PORT=str(free_port())) as server:
@@ -170,8 +181,7 @@ async def test_a_restarted_server_is_found_again(flavour: str, carrier: str) -> 
             assert await client.state(id) == "completed"
 
 
-@both
-@pytest.mark.parametrize("carrier", ["unix", "http"])
+@two_ways
 async def test_safe_pushes_through_a_kill(flavour: str, carrier: str) -> None:
     """With safe_retry, pushes in flight while the server is killed are all done, each exactly once."""
     with running(url=None, HTTP_PORT=str(free_port())) as server:

@@ -177,8 +177,8 @@ def test_ready_soon_with_many_jobs(tmp_path: Path) -> None:
                     queue="q",
                     jobs=[{"data": {"n": n, "text": "x" * 50}} for n in range(first, first + 10_000)],
                 )
-        # The best of three: what the machine does besides is no property of the server.
-        assert min(server.restart().start_seconds for _ in range(3)) < READY_SECONDS
+        # Once in three times: what the machine does besides is no property of the server.
+        assert any(server.restart().start_seconds < READY_SECONDS for _ in range(3))
         with server.client() as client:
             assert client.ok("STATS")["queued"] == 100_000
             assert [job["data"]["n"] for job in client.ok("PULLB", queue="q", count=3)["jobs"]] == [0, 1, 2]

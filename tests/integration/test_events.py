@@ -9,10 +9,11 @@ from tests.fakes.server_process import LineClient, ServerProcess
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 
-def test_what_was_told_stays_true(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_what_was_told_stays_true(tmp_path: Path, times: int) -> None:
     """Whatever an event told is found again after the server was killed the moment it arrived."""
     server = ServerProcess(tmp_path)
-    for kind in ("pushed", "completed", "failed", "cancelled") * 3:
+    for kind in ("pushed", "completed", "failed", "cancelled") * times:
         with server.start(), server.client() as listener, server.client() as client:
             client.send("PUSH", queue="q", data=kind, max_attempts=1)
             job = client.receive()["id"]

@@ -176,7 +176,14 @@ def thanked(manage: Manage) -> list[str]:
     return guests.splitlines()
 
 
-@pytest.mark.parametrize("options", [["--no-reload"], ["--reload"], ["--no-reload", "--executor=process", "-c1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--no-reload"],
+        pytest.param(["--reload"], marks=pytest.mark.slow),
+        pytest.param(["--no-reload", "--executor=process", "-c1"], marks=pytest.mark.slow),
+    ],
+)
 def test_the_django_project(project: Path, manage: Manage, url: str, options: list[str]) -> None:
     """Guests are thanked by a worker that Django starts; one who was rolled back is neither there nor thanked."""
     manage("migrate")

@@ -448,6 +448,15 @@ def test_a_page_that_was_let_in(guarded: ServerProcess) -> None:
         assert (pushed.status, pushed.headers["access-control-allow-origin"]) == (200, "https://tools.example")
 
 
+def test_a_backup(web: HttpClient, server: ServerProcess) -> None:
+    """It is told where it is; a server that keeps nothing has nothing to copy."""
+    if server.url == MEMORY:
+        status, code, _ = web.refused("POST", "/server/backup")
+        assert (status, code) == (400, "bad_request")
+    else:
+        assert Path(web.data("POST", "/server/backup")["path"]).is_file()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "code"), [("POST", "/server/shutdown", 0), ("POST", "/server/restart", 100)]
 )

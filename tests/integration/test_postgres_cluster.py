@@ -81,12 +81,14 @@ def test_a_cluster_that_cannot_start_says_why(tmp_path: Path) -> None:
         Cluster(folder, no_such_setting=1).start()
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_long_name() -> None:
     """The socket, whose name must be short, is elsewhere."""
     with scratch() as folder, BreakableCluster(folder / ("long" * 30)) as cluster:
         assert query(cluster.url, "SELECT 1") == ["1"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
 def test_programs_that_nobody_can_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout below a folder that only root may enter: the programs are copied."""

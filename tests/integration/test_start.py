@@ -56,6 +56,8 @@ WRONG_VALUES: list[tuple[str, str]] = [
     *(("DURABILITY", value) for value in ("", "none", "full,relaxed")),
     *((name, value) for name in ("HTTP", "WEBHOOK_ALLOW_PRIVATE", "AUDIT") for value in ("", "maybe", "2")),
     *((name, value) for name in ("AUDIT_KEEP_DAYS", "AUDIT_MAX_ROWS") for value in ("", "0", "x")),
+    ("BACKUP_DIR", ""),
+    *(("BACKUP_KEEP", value) for value in ("", "x", "-1", "2147483649")),
     *(("HTTP_PORT", value) for value in ("", "x", "-1", "65536")),
     *(("TOKENS_FILE", value) for value in ("", "/nowhere/at/all.json", "/dev/null")),
     *((name, "/nowhere/at/all.pem") for name in ("TLS_CERT", "TLS_KEY")),

@@ -29,10 +29,11 @@ SKIPPED: Final = re.compile(
 """Commands that are true but not repeated: the page has its server, and everything is installed."""
 
 PYTEST: Final = (
-    *(sys.executable, "-W", "default", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+    *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+    *("--disable-plugin-autoload", "-p", "flashq", "-p", "asyncio"),
     *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
 )
-"""How a page's tests are run; its other plugins' warnings about their own settings are not the page's."""
+"""How a page's tests are run. Other plugins that are installed here are not the page's, and take seconds to load."""
 
 DEVELOPING: Final = re.compile(r"flashq dev\b")
 """A server and a worker in one command: the page has its server, so it stands for the worker."""

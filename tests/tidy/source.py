@@ -24,11 +24,13 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def source_files() -> list[Path]:
     """Every Python file of the package."""
     return sorted(SOURCE.rglob("*.py"))
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     return {module_name(path): path for path in source_files()}
@@ -40,6 +42,7 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache
 def imports(path: Path) -> list[Import]:
     """Every import of a file, those for type checkers and those inside functions included."""
     return list(_imports(tree(path), path, ""))

@@ -1,8 +1,6 @@
 """The commands of docs/reliability.md are those of tests that exist: the tests themselves run in `make ci`."""
 
 import re
-import subprocess
-import sys
 from typing import Final
 
 from tests.tidy.source import ROOT
@@ -21,15 +19,7 @@ def test_every_command_runs_tests() -> None:
     """Each file that the page names has tests, whose settings are read by it."""
     named = commands()
     assert len(named) > 5
-    files = [file for _, file in named]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", *files],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
     for variables, file in named:
-        assert f"{file}::" in done.stdout or f"{file}:" in done.stdout, file
         source = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(r"^(async )?def test_", source, re.MULTILINE), file
         assert all(f'"{name}", "{value}"' in source for name, value in variables.items()), (file, variables)
