@@ -5,6 +5,7 @@ smallest and the largest.
 """
 
 import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,12 +149,33 @@ def section(results: Sequence[Result], machine: str, command: str, others: float
         command: what was run.
         others: part of the processor time that other programs used meanwhile, 0 to 1.
     """
-    parts = [f"Machine: {machine}. Other programs used {others:.0%} of its processor time.\n\nAll of it: `{command}`."]
+    parts = [f"{_where(machine, others)}\n\nAll of it: `{command}`."]
     for module_command in dict.fromkeys(result.command for result in results):
         own = [result for result in results if result.command == module_command]
-        runs = sorted({len(result.samples) for result in own})
-        parts.append(f"`{module_command}`, {' to '.join(map(str, (runs[0], *runs[1:][-1:])))} runs:\n\n{table(own)}")
+        parts.append(f"{_title(own)}:\n\n{table(own)}")
     return "\n\n".join(parts)
+
+
+def renewed(text: str, results: Sequence[Result], machine: str, others: float) -> str:
+    """A section with the results of one module in the place of those that it had; see `section`.
+
+    What is renewed was measured at another time than the rest, so it says where by itself.
+    """
+    part = f"{_title(results)}, renewed later. {_where(machine, others)}\n\n{table(results)}\n\n"
+    command = f"`{results[0].command}`"
+    parts = re.split(r"^(?=`python -m )", f"{text.strip()}\n\n", flags=re.MULTILINE)
+    if not any(each.startswith(command) for each in parts):
+        parts.append(part)
+    return "".join(part if each.startswith(command) else each for each in parts).strip()
+
+
+def _title(results: Sequence[Result]) -> str:
+    runs = sorted({len(result.samples) for result in results})
+    return f"`{results[0].command}`, {' to '.join(map(str, (runs[0], *runs[1:][-1:])))} runs"
+
+
+def _where(machine: str, others: float) -> str:
+    return f"Machine: {machine}. Other programs used {others:.0%} of its processor time."
 
 
 def write_into(path: Path, text: str, marks: Marks = FIGURES) -> None:
@@ -162,7 +184,7 @@ def write_into(path: Path, text: str, marks: Marks = FIGURES) -> None:
     Raises:
         ValueError: the document has no such marks.
     """
-    before, after = _around(path, marks)
+    before, _, after = _around(path, marks)
     path.write_text(f"{before}{marks.begin}\n\n{text}\n\n{marks.end}{after}", encoding="utf-8")
 
 
@@ -175,13 +197,13 @@ def check_marks(path: Path, marks: Marks = FIGURES) -> None:
     _around(path, marks)
 
 
-def _around(path: Path, marks: Marks) -> tuple[str, str]:
-    """What stands before and behind the figures of a document."""
+def _around(path: Path, marks: Marks) -> tuple[str, str, str]:
+    """What stands before, between and behind the marks of a document."""
     before, begin, rest = path.read_text(encoding="utf-8").partition(marks.begin)
-    _, end, after = rest.partition(marks.end)
+    between, end, after = rest.partition(marks.end)
     if not begin or not end:
         raise ValueError(f"{path} has no lines {marks.begin} and {marks.end}")
-    return before, after
+    return before, between, after
 
 
 def measure(questions: dict[str, Question], size: Size) -> Iterator[Result]:
@@ -201,7 +223,7 @@ def main(questions: dict[str, Question], program: str) -> None:
     """The command line of every benchmark: measure, print, and write if asked to."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, three runs: for a first look")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures between the marks of this document")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into this document")
     given = parser.parse_args()
     if given.write:
         check_marks(given.write)
@@ -211,6 +233,9 @@ def main(questions: dict[str, Question], program: str) -> None:
     print(f"Machine: {machine}", flush=True)
     others = Bystanders()
     results = list(measure(questions, QUICK if given.quick else FULL))
-    if given.write:
+    if given.write and len(questions) == 1:
+        _, figures, _ = _around(given.write, FIGURES)
+        write_into(given.write, renewed(figures, results, machine, others.share()))
+    elif given.write:
         command = " ".join(["python", "-m", program, *sys.argv[1:]])
         write_into(given.write, section(results, machine, command, others.share()))

@@ -14,6 +14,7 @@ from benchmarks.report import (
     check_marks,
     line,
     number,
+    renewed,
     section,
     table,
     write_into,
@@ -79,6 +80,23 @@ def test_a_section_says_when_some_figures_have_fewer_runs() -> None:
     """Where the time was up before all runs were made, the number of runs does not claim otherwise."""
     few = replace(FAST, samples=(1.0,))
     assert "`python -m b`, 1 to 3 runs:" in section([FAST, few, replace(FAST, samples=(1.0, 2.0))], "m", "c", 0)
+
+
+def test_one_module_is_renewed_and_the_others_stay() -> None:
+    """What was measured at another time says so; a module that is new comes last."""
+    text = section([FAST, SLOW], "two cores", "python -m all", 0)
+    before, behind = text.split("`python -m b`, 3 runs:")
+    behind = behind[behind.index("`python -m c`") :]
+    again = renewed(f"\n\n{text}\n\n", [replace(FAST, samples=(7.0,))], "four cores", 0.5)
+    assert again.startswith(before)
+    assert again.endswith(behind)
+    middle = again.removeprefix(before).removesuffix(behind)
+    where = "Machine: four cores. Other programs used 50% of its processor time."
+    assert middle.startswith(f"`python -m b`, 1 runs, renewed later. {where}\n\n| what |")
+    assert "| 7 jobs/s | 7 to 7 |" in middle
+    assert renewed(again, [replace(FAST, samples=(7.0,))], "four cores", 0.5) == again
+    new = renewed(text, [replace(FAST, command="python -m d")], "m", 0)
+    assert new.startswith(f"{text}\n\n`python -m d`, 3 runs, renewed later.")
 
 
 def test_figures_go_between_the_marks_and_nowhere_else(tmp_path) -> None:
