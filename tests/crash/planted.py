@@ -108,6 +108,20 @@ def backups_miss_what_is_committed_meanwhile() -> None:
     backup._copied = copied  # type: ignore[assignment]
 
 
+def backups_never_end() -> None:
+    """A backup goes on and on behind its first step, as one of a very large database does."""
+    whole = backup._copied
+
+    def copied(source: apsw.Connection, part: Path) -> Iterator[None]:
+        for _ in whole(source, part):
+            while True:
+                time.sleep(0.001)
+                yield
+
+    backup.STEP_PAGES = 1  # type: ignore[misc]
+    backup._copied = copied  # type: ignore[assignment]
+
+
 PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
     plant.__name__: plant
     for plant in (
@@ -117,6 +131,7 @@ PLANTED: Final[dict[str, Callable[[], None]]] = CARELESS | {
         lost_commits_are_believed,
         backups_are_copies_of_the_file,
         backups_miss_what_is_committed_meanwhile,
+        backups_never_end,
     )
 }
 

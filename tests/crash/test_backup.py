@@ -9,7 +9,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,12 +19,14 @@ from tests.crash.history import History
 from tests.crash.planted import command
 from tests.crash.restored import Restored, faults
 from tests.crash.workload import Crowd, drain, set_limit, waits
+from tests.fakes.http_client import HttpClient
 from tests.fakes.postgres import Databases
-from tests.fakes.server_process import COMMAND, ServerProcess
+from tests.fakes.server_process import COMMAND, LineClient, ServerProcess
 from tools.postgres import installed
 
 from flashq.model import Instant
 from flashq.server.doctor import examine
+from flashq.storage.backup import PART
 from flashq.storage.open import reading_for
 
 BACKUPS: Final = int(os.environ.get("FLASHQ_BACKUPS", "20"))
@@ -171,3 +173,57 @@ def test_a_careless_backup_is_noticed(tmp_path: Path, bug: str) -> None:
         wrong += loaded.found_wrong(taken, restored(taken.path, folder), folder)
     log.info("found, for example: %s", wrong[:3])
     assert wrong
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[tuple[ServerProcess, LineClient]]:
+    """A server in the middle of a backup, and the client that waits for it."""
+    with ServerProcess(tmp_path, command=command("backups_never_end")) as server, server.client() as client:
+        client.ok("PUSH", queue="q", data=1)
+        client.send("BACKUP")
+        deadline = time.monotonic() + 10
+        while not left(server):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        yield server, client
+
+
+def left(server: ServerProcess) -> list[str]:
+    """The names of what is in the folder of backups."""
+    folder = server.data / "backups"
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+
+@pytest.mark.slow
+def test_one_at_a_time(endless: tuple[ServerProcess, LineClient]) -> None:
+    """A second one is refused on every door, and everything else goes on; who asked may leave."""
+    server, waiting = endless
+    with server.client() as other, HttpClient(server.http_port) as web:
+        assert other.refused("BACKUP") == ("limit_reached", "A backup is being made already (max 1 at once)")
+        answer = web.ask("POST", "/server/backup")
+        assert (answer.status, answer.json["code"]) == (429, "limit_reached")
+        assert other.ok("PUSH", queue="q", data=2)["id"] == 2
+        assert waiting.silent()
+        waiting.close()
+        assert other.refused("BACKUP")[0] == "limit_reached"
+
+
+@pytest.mark.slow
+def test_a_server_that_leaves_gives_it_up(endless: tuple[ServerProcess, LineClient]) -> None:
+    """Who waits is told, nothing is left of it, and the server ends as ever."""
+    server, waiting = endless
+    server.signal()
+    assert waiting.receive()["code"] == "shutting_down"
+    assert server.wait() == 0
+    assert left(server) == []
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_leaves_no_backup(endless: tuple[ServerProcess, LineClient]) -> None:
+    """What is left has another name, and the next start removes it."""
+    server, _ = endless
+    server.kill()
+    (name,) = left(server)
+    assert name.endswith(PART)
+    server.start()
+    assert left(server) == []

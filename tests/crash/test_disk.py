@@ -132,6 +132,29 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         check_nothing_is_lost(server, pushers)
 
 
+@pytest.mark.slow
+def test_no_room_for_a_backup(tmp_path: Path, small_disk: Path) -> None:
+    """On a disk of its own, and on that of the database: it is refused, nothing is left of it, the server goes on."""
+    elsewhere = ServerProcess(tmp_path / "a", environment={"BACKUP_DIR": str(small_disk / "backups")})
+    for server in (elsewhere, ServerProcess(small_disk)):
+        with server, server.client() as client:
+            client.ok("PUSHB", queue="q", jobs=[{"data": "x" * 50_000}] * 10)
+            filler = small_disk / "filler"
+            with filler.open("wb") as file:
+                file.write(bytes(shutil.disk_usage(small_disk).free - 300_000))
+            code, said = client.refused("BACKUP")
+            assert code == "storage_full"
+            assert "a backup needs" in said
+            client.ok("PUSH", queue="q", data=1)
+            filler.unlink()
+            folder = server.data / "backups" if server is not elsewhere else small_disk / "backups"
+            assert not list(folder.glob("*"))
+            if server is elsewhere:
+                assert client.ok("BACKUP")["backup"]["path"].startswith(str(small_disk))
+                shutil.rmtree(small_disk / "backups")
+            assert server.stop() == 0
+
+
 def strace(server: ServerProcess, call: str, error: str, path: Path | None = None) -> subprocess.Popen[bytes]:
     """From now on every such call of the server fails; with ``path`` every one that concerns this file."""
     needs(shutil.which("strace") is not None, "strace")

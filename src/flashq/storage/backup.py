@@ -33,7 +33,10 @@ from flashq.storage.schema import APPLICATION_ID
 log = getLogger("flashq")
 
 STEP_PAGES: Final = 128
-"""Half a MiB, copied and synced in about two milliseconds: as long as a commit waits for a slice of upkeep."""
+"""Half a MiB, which takes about as long to be copied and synced as a commit takes: a commit waits for so much."""
+
+DROP_BYTES: Final = 64 * 1024 * 1024
+"""By how much a file that is too old shrinks in a step: the system takes its time to free the blocks of a large one."""
 
 GAIN: Final = 2
 """Pages more for each by which the database has grown since the step before. It may grow faster than by a step at a
@@ -126,7 +129,7 @@ class BackupFolder:
         finally:
             with suppress(OSError):  # the next start removes it
                 part.unlink(missing_ok=True)
-        self._let_go_of_old(path)
+        yield from self._let_go_of_old(path)
         return Backup(path, path.stat().st_size, group)
 
     def _free_name(self) -> Path:
@@ -146,12 +149,16 @@ class BackupFolder:
             why = f", {SPARE_BYTES} of them to be left for the database" if shared else ""
             raise StorageFull(f"{self._folder}: a backup needs {needed} bytes{why}, and {free} are free")
 
-    def _let_go_of_old(self, made: Path) -> None:
+    def _let_go_of_old(self, made: Path) -> Generator[None, None, None]:
         """Remove the oldest of too many, but never the one that was just made."""
         try:
             older = sorted(path for path in self._named(self._whole) if path != made)
             for path in older[: len(older) + 1 - self._keep] if 0 < self._keep <= len(older) else ():
-                path.unlink()
+                part = path.rename(path.with_name(path.name + PART))  # no backup any more
+                for size in reversed(range(0, part.stat().st_size, DROP_BYTES)):
+                    os.truncate(part, size)
+                    yield
+                part.unlink()
         except OSError as error:
             log.warning("an old backup could not be removed: %s", error)
 

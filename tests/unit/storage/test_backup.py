@@ -231,13 +231,24 @@ def test_so_many_are_kept(storage: SqliteStorage, tmp_path: Path) -> None:
     assert left(place) == sorted([*strangers, names[2], names[3]])
 
 
-def test_one_may_be_kept(storage: SqliteStorage, tmp_path: Path) -> None:
-    """The one before goes when the new one is there, and not sooner."""
+def test_a_large_one_is_removed_in_steps(
+    storage: SqliteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks like no backup from the first of them on, and the new one is there before."""
     times = [NOON, NOON + 1_000]
     folder = BackupFolder(storage.path, tmp_path / "backups", 1, lambda: times.pop(0))
-    first = finish(storage.back_up(folder)).path
-    second = finish(storage.back_up(folder), lambda _: first.stat()).path
-    assert left(second.parent) == [second.name]
+    first = finish(storage.back_up(folder))
+    monkeypatch.setattr(backup_module, "DROP_BYTES", first.size // 3)
+    sizes: list[int] = []
+
+    def between(_: int) -> None:
+        if not first.path.exists():
+            assert len(left(first.path.parent)) == 2
+            sizes.append(first.path.with_name(first.path.name + PART).stat().st_size)
+
+    second = finish(storage.back_up(folder), between)
+    assert [size // backup_module.DROP_BYTES for size in sizes] in ([3, 2, 1, 0], [2, 1, 0])
+    assert left(second.path.parent) == [second.path.name]
 
 
 @pytest.mark.usefixtures("small_steps")
