@@ -10,6 +10,8 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final
 
@@ -114,13 +116,14 @@ class TlsListener:
             accepted.close()
             return
         accepted.setblocking(False)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):  # its client may be gone
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._shake_hands(protocol, accepted))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._over, protocol, accepted))
 
     async def _shake_hands(self, protocol: asyncio.Protocol, accepted: socket.socket) -> None:
-        try:
+        with suppress(OSError):  # strangers, and those who believe another certificate; the loop has closed it
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
                 accepted,
@@ -128,10 +131,12 @@ class TlsListener:
                 ssl_handshake_timeout=self._handshake_s,
                 ssl_shutdown_timeout=self._shutdown_s,
             )
-        except OSError:
-            pass  # strangers, and those who believe another certificate; the loop has closed it
-        finally:
-            self.handshakes.discard(protocol)
+
+    def _over(self, protocol: asyncio.Protocol, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.handshakes.discard(protocol)
+        if task.cancelled():  # perhaps before it began, and then nobody else closes it
+            accepted.close()
 
 
 def _listening(addresses: Iterable[tuple[int, Any]], backlog: int) -> list[socket.socket]:

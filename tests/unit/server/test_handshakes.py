@@ -127,6 +127,18 @@ async def test_what_is_not_made_when_it_closes_will_not_be(made: Certificate) ->
         assert listener.sockets == []
 
 
+async def test_one_that_was_accepted_in_the_turn_in_which_it_closes(made: Certificate) -> None:
+    """Its handshake has not even begun; it is closed, and counted no more."""
+    async with opened(Door(), made) as listener:
+        (address,) = [each.getsockname() for each in listener.sockets]
+        with socket.create_connection(address) as client:
+            listener._accept(listener.sockets[0])
+            assert len(listener.handshakes) == 1
+            listener.close()
+            await until(lambda: not listener.handshakes)
+            assert client.recv(1) == b""
+
+
 async def test_no_room_for_another_file(
     made: Certificate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
