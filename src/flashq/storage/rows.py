@@ -5,8 +5,8 @@ there is one way of storing a job.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from operator import attrgetter
+from itertools import groupby, islice, pairwise
+from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -76,6 +76,8 @@ _DATA: Final = JOB.index("data")
 _COLUMNS: Final = len(JOB)
 _PLAIN: Final = structs.astuple(JobRow(0, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b""))[_DATA + 1 : _COLUMNS]
 """What a job that is nothing but payload and options has in the columns after its payload."""
+_shared: Final = itemgetter(*range(1, _DATA), *range(_DATA + 1, _COLUMNS))
+_payload: Final = itemgetter(_DATA)
 _LONGEST_RUN: Final = 1_000
 """Jobs that are read as one record."""
 
@@ -89,31 +91,13 @@ def jobs_of(
         rows: of the table of jobs, in the order of their ids.
         inputs: gives what a job has collected.
     """
-    shared: tuple[Any, ...] = ()
-    first = 0
-    payloads: list[bytes] = []
-    for row in rows:
-        if row[_DATA + 1 :] == _PLAIN:
-            if row[1:_DATA] == shared and row[0] == first + len(payloads) and len(payloads) < _LONGEST_RUN:
-                payloads.append(row[_DATA])
-                continue
-            if _starts_a_run(row):
-                if payloads:
-                    yield _run(first, shared, payloads)
-                shared, first, payloads = row[1:_DATA], row[0], [row[_DATA]]
-                continue
-        if payloads:
-            yield _run(first, shared, payloads)
-            shared, payloads = (), []
-        job = JobRow(*row)
-        if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
-            job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
-        if job.collect:
-            job.collect = True  # which may come as a number
-            job.inputs = inputs(job.id)
-        yield job
-    if payloads:
-        yield _run(first, shared, payloads)
+    for _, alike in groupby(rows, _shared):
+        while run := list(islice(alike, _LONGEST_RUN)):
+            if _starts_a_run(run[0]):
+                yield from map(_run, _consecutive(run))
+            else:
+                for row in run:
+                    yield _job(row, inputs)
 
 
 changed_members: Final = attrgetter("id", *CHANGED)
@@ -206,15 +190,37 @@ def _list(text: str | None, of: type[_Item]) -> list[_Item] | None:
     return None if text is None else msgspec.json.decode(text, type=list[of])  # type: ignore[valid-type]
 
 
+def _consecutive(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows, cut where an id is missing. They seldom are, and that is seen at the ends."""
+    if rows[-1][0] - rows[0][0] == len(rows) - 1:
+        yield rows
+        return
+    starts = [at for at in range(1, len(rows)) if rows[at][0] != rows[at - 1][0] + 1]
+    for start, end in pairwise((0, *starts, len(rows))):
+        yield rows[start:end]
+
+
+def _job(row: tuple[Any, ...], inputs: Callable[[int], list[tuple[int, bytes]] | None]) -> JobRow:
+    job = JobRow(*row)
+    if row[_DEPENDS_ON] is not None or row[_TAGS] is not None:
+        job.depends_on, job.tags = _list(row[_DEPENDS_ON], int), _list(row[_TAGS], str)
+    if job.collect:
+        job.collect = True  # which may come as a number
+        job.inputs = inputs(job.id)
+    return job
+
+
 def _starts_a_run(row: Row) -> bool:
-    """Whether a row without anything in its last columns is that of a job that was pushed and has waited since."""
+    """Whether a row is that of a job that was pushed and has waited since, with nothing but payload and options."""
+    if row[_DATA + 1 :] != _PLAIN:
+        return False
     job = JobRow(*row)
     waited = job.run_at == job.created_at and not (job.started_at or job.attempts)
     return job.state == WAITING and waited and not job.ttl
 
 
-def _run(first: int, shared: tuple[Any, ...], payloads: list[bytes]) -> Pushed:
-    """Jobs with consecutive ids whose columns between id and payload are ``shared``."""
-    job = JobRow(*(first, *shared, payloads[0]))
+def _run(rows: list[tuple[Any, ...]]) -> Pushed:
+    """Jobs with consecutive ids that differ in nothing but their payloads."""
+    job = JobRow(*rows[0])
     options = job.priority, job.max_attempts, job.backoff, job.ttl, job.timeout
-    return Pushed(job.queue, first, job.created_at, *options, payloads)
+    return Pushed(job.queue, job.id, job.created_at, *options, list(map(_payload, rows)))
