@@ -2,8 +2,8 @@
 
 ``python -m tests.crash.life FOLDER GROUPS NOTES [CARELESS]`` plays it; `tests.crash.points` kills it and judges what
 is left. It does what the writer's thread of a server does, without the server: commits groups, looks after the database
-between them, folds in quiet moments, moves the log, stops and starts again. One of the databases is made by it, the
-other was left by a program of the first schema.
+between them, folds in quiet moments, moves the log, makes a backup, stops and starts again. One of the databases is
+made by it, the other was left by a program of the first schema.
 
 What it was told is noted in a file, a line a fact: ``new begin 7``, ``new ok 7``. After a failure it tries once more
 what a server must not: that has to be refused.
@@ -11,6 +11,7 @@ what a server must not: that has to be refused.
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,8 @@ import msgspec
 from tests.crash.careless import CARELESS
 
 from flashq.errors import StorageError
-from flashq.storage import tables, upkeep, windows
+from flashq.storage import backup, tables, upkeep, windows
+from flashq.storage.backup import Backup, BackupFolder
 from flashq.storage.sqlite import SqliteStorage
 
 EXIT_STORAGE: Final = 74
@@ -37,6 +39,15 @@ QUIET_EVERY: Final = 9
 """After so many commits a quiet moment, in which everything is folded."""
 
 
+BACKUP_AFTER: Final = 18
+"""After this group of the new database a backup begins, of which there is a step after each commit."""
+
+
+def backups_of(database: Path) -> BackupFolder:
+    """Where its backups are. The clock stands still, as every life must make the same calls."""
+    return BackupFolder(database, database.parent / "backups", keep=1, wall_ms=lambda: 1_700_000_000_000)
+
+
 def _small_pieces() -> None:
     """Bounds so small that a few dozen commits cross all of them."""
     tables.SLICE_ROWS = 30
@@ -44,6 +55,7 @@ def _small_pieces() -> None:
     windows.FEED_CHANGES = 40
     upkeep.CHECKPOINT_BYTES = 300_000
     upkeep.QUIET_CHECKPOINT_BYTES = 100_000
+    backup.STEP_PAGES = 8
 
 
 class Life:
@@ -55,6 +67,7 @@ class Life:
         self._groups = groups
         self._notes = notes
         self._done = 0
+        self._backup: Iterator[None] = iter(())
 
     def play(self) -> int:
         """All starts. Returns the exit code that a server would end with."""
@@ -70,6 +83,7 @@ class Life:
         storage = SqliteStorage(self._folder / name / "flashq.db", steady_ms=lambda: next(steady))
         try:
             assert storage.open() == first
+            backups_of(storage.path).clear()
             list(storage.load().rows())
         except StorageError:
             self._note(name, "not started", 0)
@@ -77,6 +91,11 @@ class Life:
         try:
             for number in range(first + 1, last + 1):
                 self._commit(storage, name, number)
+                if (name, number) == (NEW, BACKUP_AFTER):
+                    self._backup = self._back_up(storage)
+                next(self._backup, None)
+            for _ in self._backup:
+                pass
             storage.close()
             self._note(name, "closed", last)
         except StorageError:
@@ -94,6 +113,14 @@ class Life:
         if number % QUIET_EVERY == 0:
             while storage.tidy(idle=True):
                 pass
+
+    def _back_up(self, storage: SqliteStorage) -> Iterator[None]:
+        """Step by step; if it fails, nothing else does."""
+        try:
+            made: Backup = yield from storage.back_up(backups_of(storage.path))
+        except StorageError:
+            return
+        self._note(NEW, "backed up", made.group)
 
     def _try_again(self, storage: SqliteStorage, name: str) -> None:
         """Nothing may be accepted after a failure, whatever the disk says by then; and nothing written at the end."""

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 from tests.conformance.storage import History, Seen, answered, asked, long_history, questions, seen
-from tests.crash.life import EXIT_START, EXIT_STORAGE, LIVES, NEW, OLD, OLD_GROUPS
+from tests.crash.life import BACKUP_AFTER, EXIT_START, EXIT_STORAGE, LIVES, NEW, OLD, OLD_GROUPS, backups_of
 
 from flashq.errors import StorageError
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
@@ -107,6 +107,7 @@ class Stage:
         run = self.play(("-y", f"-o{self._calls}", f"-etrace={','.join(CALLS)}"))
         assert run.exit_code == 0, run
         self.judge(run)
+        assert [what for _, what, _ in run.notes].count("backed up") == 1
         counts: Counter[str] = Counter()
         found = []
         for line in self._calls.read_text(errors="replace").splitlines():
@@ -158,6 +159,23 @@ class Stage:
             least = max([number for what, number in told if what == "ok"], default=before)
             most = max([number for what, number in told if what == "begin"], default=before)
             self._judge_one(run.folder / name / "flashq.db", least, most)
+        backed_up = [number for _, what, number in run.notes if what == "backed up"]
+        self._judge_backup(run.folder / NEW / "flashq.db", backed_up)
+
+    def _judge_backup(self, database: Path, backed_up: list[int]) -> None:
+        """What has the name of a backup is one; that which was told of is there, and of others nothing is left."""
+        backups_of(database).clear()
+        left = list((database.parent / "backups").glob("*"))
+        assert len(left) >= len(backed_up), "a backup is gone"
+        for path in left:
+            restored = database.parent / "restored" / "flashq.db"
+            restored.parent.mkdir(mode=0o700)
+            path.rename(restored)
+            storage, number = _opened(restored)
+            assert number >= BACKUP_AFTER
+            assert number in (backed_up or [number]), f"the backup holds {number} groups, told {backed_up}"
+            self._compare(storage, number)
+            storage.close()
 
     def _judge_one(self, path: Path, least: int, most: int) -> None:
         storage, number = _opened(path)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("half", [0, 1])
 def test_killed_at_every_call(half: int) -> None:
-    """The first start, a migration, commits, folding, moving the log, a clean stop: a kill at any call harms none."""
+    """The first start, a migration, commits, folding, moving the log, a backup, a clean stop: no kill harms any."""
     needs(shutil.which("strace") is not None, "strace")
     with stage(SEED) as lives:
         points = lives.points()
