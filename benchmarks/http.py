@@ -16,7 +16,6 @@ from typing import Final
 
 from benchmarks.latency import percentile
 from benchmarks.load import ask, connect, driven, fill, receive
-from benchmarks.machine import give_way
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 from benchmarks.throughput import counters, expect, samples
@@ -237,12 +236,7 @@ def _listener(server: Server) -> socket.socket:
 
 
 def _steady_pushes(server: Server, rate: float, stop: Event) -> None:
-    """Pushes over HTTP at a fixed rate, over as many connections as it takes.
-
-    It shares a core with the client whose time is taken and gives way to it at once: what is asked for is how long the
-    server takes, and not how long two of its clients wait for each other.
-    """
-    give_way()
+    """Pushes over HTTP at a fixed rate, over as many connections as it takes."""
     push = request(b"POST", b"/queues/%b/jobs" % QUEUE, b'{"data":%b}' % PAYLOAD)
     everybody = [connect(server, http=True) for _ in range(SINGLE)]
     idle = deque(everybody)  # all in turn: the server closes what is idle for seconds

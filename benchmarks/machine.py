@@ -42,12 +42,6 @@ def pin_load() -> None:
         os.sched_setaffinity(0, {CORES[1]})
 
 
-def give_way() -> None:
-    """Let this process run only while no other wants its core, where the system knows of such processes."""
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 class Bystanders:
     """How much of the machine other programs use from now on. A figure taken beside them tells of them as well."""
 
