@@ -21,6 +21,9 @@ from flashq.storage.open import storage_for
 
 KILLS: Final = int(os.environ.get("FLASHQ_KILLS", "40"))
 SEED: Final = int(os.environ.get("FLASHQ_SEED", "0")) or random.randrange(1, 10**6)
+SURELY: Final = 10
+"""Of so many kills one comes between an acknowledgement and its answer."""
+
 READY_SECONDS: Final = 2
 ASKED: Final = 5_000
 """Jobs whose history is looked at: a second or two."""
@@ -136,7 +139,9 @@ class Ordeal:
         found = violations(history, LIMIT)
         assert not found, f"FLASHQ_SEED={SEED}: {len(found)} violations, such as {found[:5]}"
         assert history.most_active > 0
-        assert {ack.outcome for ack in history.acks} >= {"ok", "already"}
+        outcomes = {ack.outcome for ack in history.acks}
+        assert "ok" in outcomes
+        assert "already" in outcomes or kills < SURELY
         return acknowledged
 
     def _kill_while_it_recovers(self) -> None:
