@@ -74,7 +74,7 @@ def test_killed_while_history_is_kept(tmp_path: Path, url: str | None) -> None:
 def test_a_planted_bug_is_noticed(tmp_path: Path, url: str | None, bug: str) -> None:
     """A server that breaks its promise does not pass: the net catches fish, or its own checks do at the next start."""
     with pytest.raises(AssertionError, match=r"violations, such as|does not add up"):
-        Ordeal(tmp_path, url=url, command=command(bug)).run(3)
+        Ordeal(tmp_path, url=url, command=command(bug)).run(8)
 
 
 @pytest.mark.slow
