@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from tests.unit.engine.bench import Bench
 
 from flashq.engine.records import Record
+from flashq.errors import StorageError
 from flashq.storage.base import Storage
+from flashq.storage.reading import Reading
 from flashq.storage.records import encode
 from flashq.storage.sqlite import SqliteStorage
 
@@ -70,3 +73,14 @@ def keep(path: Path, records: Sequence[Record], *, folded: int = 0) -> None:
     if folded:
         commit(SqliteStorage(path, steady_ms=lambda: 0), groups_of(records[:folded]), fold=True)
     commit(SqliteStorage(path, steady_ms=lambda: 0), groups_of(records[folded:]))
+
+
+def fails_at(reading: Reading, where: str, sentence: str) -> None:
+    """Every check up to ``where`` passes, and that one says a sentence that matches."""
+    for name, check in reading.checks():
+        if name == where:
+            with pytest.raises(StorageError, match=sentence):
+                check()
+            return
+        assert check()
+    pytest.fail(f"there is no check of the {where}")

@@ -17,16 +17,13 @@ from ssl import SSLContext
 from typing import Final, Protocol
 
 from flashq.commands.session import Context
-from flashq.server.handshakes import TlsListener
+from flashq.server.handshakes import BACKLOG, TlsListener
 from flashq.transports.base import Turns
 from flashq.transports.tcp import AUTH_SECONDS, LINGER_SECONDS, LineConnection
 
 MAX_CONNECTIONS: Final = 10_000
 SPARE_FILES: Final = 128
 """File descriptors kept for the database, the log and the rest of the process."""
-
-BACKLOG: Final = 1_024
-"""Connections that wait to be accepted: as many as come while one turn of the loop takes its time."""
 
 
 class ServerDoor(Protocol):

@@ -17,6 +17,9 @@ from typing import Any, Final
 
 log = logging.getLogger("flashq")
 
+BACKLOG: Final = 1_024
+"""Connections that wait to be accepted: as many as come while one turn of the loop takes its time."""
+
 ACCEPTS_AT_ONCE: Final = 64
 """Connections that are accepted in one turn of the loop: handshakes are work, and others wait meanwhile."""
 

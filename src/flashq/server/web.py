@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from flashq.server.handshakes import TlsListener
+from flashq.server.handshakes import BACKLOG, TlsListener
 
 HEAD_BYTES: Final = 64 * 1024
 """The head of a request: all headers together. Beyond it is an attack or a cookie jar."""
@@ -30,9 +30,6 @@ HEAD_SECONDS: Final = 10
 
 KEEP_ALIVE_SECONDS: Final = 5
 """Idle time between two requests. What a vanished client leaves behind is kept for as long, so no more than needed."""
-
-BACKLOG: Final = 1_024
-"""Connections that wait to be accepted: as many as come while one turn of the loop takes its time."""
 
 MAX_PIPELINED: Final = 100
 """Requests of one connection that wait for the answer of one before them: each is fifty times as large in memory as it

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.fakes.waiting import Waiting
 
 from flashq.engine.engine import Engine
 from flashq.engine.records import Actor, Happened
@@ -31,22 +32,6 @@ class Reader:
     def read(self, question: Question, done: Callable[[], None]) -> None:
         """Note it."""
         self.asked.append((question, done))
-
-
-class Waiting:
-    """A call that waits, and the connection it is of."""
-
-    def __init__(self) -> None:
-        self.answers: list[Any] = []
-
-    def answer(self, delivered: Any, now: Instant) -> "Waiting":
-        """Note it."""
-        del now
-        self.answers.append(delivered)
-        return self
-
-    def send(self) -> None:
-        """There is nowhere to."""
 
 
 class Commits:

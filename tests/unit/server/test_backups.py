@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.fakes.waiting import Waiting
 
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
@@ -30,22 +30,6 @@ class Copier:
     def back_up(self, steps: Generator[None, None, Backup], done: Callable[[Backup | Exception], None]) -> None:
         """Note it."""
         self.asked.append(done)
-
-
-class Waiting:
-    """A call that waits, and the connection it is of."""
-
-    def __init__(self) -> None:
-        self.answers: list[Any] = []
-
-    def answer(self, delivered: Any, now: Instant) -> "Waiting":
-        """Note it."""
-        del now
-        self.answers.append(delivered)
-        return self
-
-    def send(self) -> None:
-        """There is nowhere to."""
 
 
 class House:

@@ -7,13 +7,12 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.conformance.storage import seen
-from tests.fakes.kept import busy_life, commit, groups_of
+from tests.fakes.kept import busy_life, commit, fails_at, groups_of
 from tests.fakes.postgres import Databases
 from tests.unit.engine.bench import Bench
 from tests.unit.storage.test_dump import TRAIL, export, life
 from tools.postgres import query
 
-from flashq.errors import StorageError
 from flashq.storage import checksums
 from flashq.storage.base import Storage
 from flashq.storage.open import reading_for, storage_for
@@ -126,11 +125,4 @@ def test_damage_is_found(url: str, make: Callable[[], Storage], damage: str) -> 
     commit(make(), groups[half:])
     change(url, statement)
     with closing(reading_for(url)) as reading:
-        for name, check in reading.checks():
-            if name == where:
-                with pytest.raises(StorageError, match=sentence):
-                    check()
-                break
-            assert check()
-        else:
-            pytest.fail(f"there is no check of the {where}")
+        fails_at(reading, where, sentence)

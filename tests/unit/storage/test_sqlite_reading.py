@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.conformance.storage import seen
-from tests.fakes.kept import busy_life, keep
+from tests.fakes.kept import busy_life, fails_at, keep
 from tests.unit.storage.test_traceless import folder_of, writer
 
 from flashq.engine.records import Record
@@ -163,14 +163,7 @@ def test_damage_is_found(tmp_path: Path, records: list[Record], damage: str) -> 
     spoil(path)
     before = folder_of(path)
     reading = Reading(SqliteSource(path))
-    for name, check in reading.checks():
-        if name == where:
-            with pytest.raises(StorageError, match=sentence):
-                check()
-            break
-        assert check()
-    else:
-        pytest.fail(f"there is no check of the {where}")
+    fails_at(reading, where, sentence)
     reading.close()
     assert folder_of(path) == before
 
