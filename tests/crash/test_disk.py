@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -155,6 +156,13 @@ def test_no_room_for_a_backup(tmp_path: Path, small_disk: Path) -> None:
             assert server.stop() == 0
 
 
+def _statuses(tasks: Path) -> Iterator[str]:
+    """Of the threads that there are; one may end while it is looked at."""
+    for task in tasks.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield (task / "status").read_text()
+
+
 def strace(server: ServerProcess, call: str, error: str, path: Path | None = None) -> subprocess.Popen[bytes]:
     """From now on every such call of the server fails; with ``path`` every one that concerns this file."""
     needs(shutil.which("strace") is not None, "strace")
@@ -167,7 +175,7 @@ def strace(server: ServerProcess, call: str, error: str, path: Path | None = Non
     deadline = time.monotonic() + 10
     traced = re.compile(rf"^TracerPid:\s+{tracer.pid}$", re.MULTILINE)
     tasks = Path(f"/proc/{server.pid}/task")
-    while not all(traced.search((task / "status").read_text()) for task in tasks.iterdir()):
+    while not all(traced.search(status) for status in _statuses(tasks)):
         needs(tracer.poll() is None, "the right to trace another process")
         assert time.monotonic() < deadline
         time.sleep(0.01)
