@@ -16,6 +16,7 @@ from typing import Final
 
 from benchmarks.latency import percentile
 from benchmarks.load import ask, connect, driven, fill, receive
+from benchmarks.machine import cpu_seconds
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 from benchmarks.throughput import counters, expect, samples
@@ -79,17 +80,19 @@ def work(size: Size, durability: Durability) -> Iterator[Result]:
 
 def lines_beside(size: Size) -> Iterator[Result]:
     """Round trips over lines while streams listen and HTTP is at half of what it can."""
-    pairs = []
+    taken = []
     for _ in range(size.runs):
         with Server("full") as server:
-            pairs.append(_lines_beside(server, size))
-    quiet, busy = zip(*pairs, strict=True)
+            taken.append(_lines_beside(server, size))
+    quiet, busy, processor = zip(*taken, strict=True)
     what = "push over lines, 99 %"
     yield Result(f"{what}, nobody else there", "full", "ms", tuple(1e3 * one for one in quiet))
     yield Result(
         f"{what}, {LISTENERS} idle streams and HTTP at half its pushes", "full", "ms", tuple(1e3 * one for one in busy)
     )
-    yield Result("the second against the first", "full", "x", tuple(b / q for q, b in pairs), Goal(most=2))
+    ratios = tuple(b / q for b, q in zip(busy, quiet, strict=True))
+    yield Result("the second against the first", "full", "x", ratios, Goal(most=2))
+    yield Result("the server's processor meanwhile", "full", "% of a core", tuple(100 * one for one in processor))
 
 
 def request(method: bytes, path: bytes, body: bytes = b"") -> bytes:
@@ -192,8 +195,11 @@ def _work(server: Server, jobs: int) -> float:
     return queued / seconds
 
 
-def _lines_beside(server: Server, size: Size) -> tuple[float, float]:
-    """99th percentile in seconds of a push over lines: alone, and beside streams and HTTP at half load."""
+def _lines_beside(server: Server, size: Size) -> tuple[float, float, float]:
+    """99th percentile in seconds of a push over lines: alone, and beside streams and HTTP at half load.
+
+    The third is the part of a core that the server uses in the latter.
+    """
     trips = size.jobs(ROUND_TRIPS, 10)
     rate = HALF_LOAD * _pushes(server, size.jobs(32_000, SINGLE))
     quiet = _round_trips(server, trips)
@@ -205,14 +211,16 @@ def _lines_beside(server: Server, size: Size) -> tuple[float, float]:
         load = processes.Process(target=_steady_pushes, args=(server, rate, stop))
         load.start()
         sleep(0.2)  # until it is under way
+        began, used = perf_counter(), cpu_seconds(server.pid)
         try:
             busy = _round_trips(server, trips)
+            processor = (cpu_seconds(server.pid) - used) / (perf_counter() - began)
         finally:
             stop.set()
             load.join()
         if load.exitcode:
             raise RuntimeError("the load over HTTP has ended early")
-    return quiet, busy
+    return quiet, busy, processor
 
 
 def _round_trips(server: Server, trips: int) -> float:

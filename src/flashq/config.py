@@ -23,7 +23,7 @@ VARIABLES: Final[dict[str, str]] = {
     "CORS_ALLOW_ORIGIN": "comma separated origins of other sites whose pages may use the HTTP door; * = any",
     "ALLOWED_HOSTS": "comma separated names by which the HTTP door may be called; * = any",
     "DATA_DIR": "folder for the database; made with mode 0700 if it is missing",
-    "DATABASE_URL": "sqlite:///PATH or memory://",
+    "DATABASE_URL": "sqlite:///PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory://",
     "BACKUP_DIR": "folder for backups; backups beside the database, made with mode 0700 if it is missing",
     "BACKUP_KEEP": "backups that are kept, the youngest; 0 = all",
     "DURABILITY": "full: ok means synced to disk; relaxed: ok means handed to the operating system",

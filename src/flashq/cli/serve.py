@@ -33,7 +33,10 @@ _EPILOG: Final = (
 @click.option("--http/--no-http", default=None, help="Whether to listen for HTTP; yes unless asked otherwise.")
 @click.option("--unix-socket", help="Listen on this path as well.")
 @click.option("--data-dir", help="Folder for the database; flashq-data unless asked otherwise.")
-@click.option("--database-url", help="sqlite:///PATH or memory://; unless asked otherwise, flashq.db in that folder.")
+@click.option(
+    "--database-url",
+    help="sqlite:///PATH, postgres://USER@HOST/DATABASE or memory://; else flashq.db in that folder.",
+)
 @click.option("--durability", help="full (the default) or relaxed.")
 @click.option("--quiet", is_flag=True, help="Do not say when the server is ready.")
 @click.pass_obj
