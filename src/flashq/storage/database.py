@@ -129,7 +129,7 @@ def connect(path: Path) -> apsw.Connection:
 
 
 def check_pages(connection: apsw.Connection, path: Path) -> None:
-    """Read the structure of the whole file: 0.3 s for a million jobs. More thorough after a failure of storage.
+    """Check the structure of the whole file: 0.3 s for a million jobs, if it is cached. More thorough after a failure.
 
     Args:
         connection: to the database.

@@ -4,6 +4,7 @@ SQLite locks its file as well, but with locks that a process loses when it close
 only once the file is open. Ours is taken before anything else is touched, and the sentence can name the folder.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,10 @@ from flashq.errors import StorageError
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 """Jobs carry what their owners put in; other accounts of the machine have no business with it."""
+
+AHEAD_BYTES: Final = 1024**3
+"""How much of a file is read ahead: more would drive out of the system's cache what was read first."""
+_PIECE_BYTES: Final = 1024**2
 
 
 class FolderLock:
@@ -124,3 +129,19 @@ def read_head(path: Path, size: int) -> bytes:
         raise
     finally:
         os.close(fd)
+
+
+def read_ahead(path: Path) -> None:
+    """Have the system cache a file that will be read in another order than that of the disk.
+
+    To wait for each page of a database singly takes four times as long as to check it. Only for a file that nothing in
+    this process has open; see `read_head`. What cannot be read is left to whoever needs it.
+
+    Args:
+        path: of the file.
+    """
+    piece = bytearray(_PIECE_BYTES)
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
+        for _ in range(AHEAD_BYTES // _PIECE_BYTES):
+            if not file.readinto(piece):
+                break

@@ -27,7 +27,7 @@ from flashq.engine.trail import Question
 from flashq.errors import StorageError
 from flashq.storage import database
 from flashq.storage.backup import Backup, BackupFolder
-from flashq.storage.files import FolderLock, make_folder, sync_folder
+from flashq.storage.files import FolderLock, make_folder, read_ahead, sync_folder
 from flashq.storage.fold import Fold
 from flashq.storage.highwater import HighWater, Mark
 from flashq.storage.schema import migrate, steps
@@ -155,6 +155,7 @@ class SqliteStorage:
         if not database.is_there(path):
             high_water.check(Mark(0, 0), path)
             database.create(path)
+        read_ahead(path)
         connection = database.connect(path)
         held.callback(connection.close)
         database.check_pages(connection, path)

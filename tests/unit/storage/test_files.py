@@ -1,5 +1,7 @@
 """Folders and files are private, appear whole, and have one owner."""
 
+import ctypes
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flashq.errors import StorageError
-from flashq.storage.files import FolderLock, make_file, make_folder, publish, read_head, sync_folder
+from flashq.storage.files import FolderLock, make_file, make_folder, publish, read_ahead, read_head, sync_folder
 
 
 def mode(path: Path) -> int:
@@ -93,3 +95,36 @@ def test_read_head(tmp_path: Path) -> None:
     assert read_head(path, 10) == b""
     path.write_bytes(b"0123456789abc")
     assert read_head(path, 10) == b"0123456789"
+
+
+def cached_pages(path: Path) -> list[bool]:
+    """For each page of a file whether the system has it in memory."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        first = ctypes.c_char.from_buffer(mapped)
+        verdict = (ctypes.c_ubyte * (len(mapped) // mmap.PAGESIZE))()
+        failed = ctypes.CDLL(None, use_errno=True).mincore(
+            ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(mapped)), verdict
+        )
+        del first
+        assert failed == 0, os.strerror(ctypes.get_errno())
+        return [bool(page & 1) for page in verdict]
+
+
+def test_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a file is cached, as far as the bound goes; what cannot be read is no error."""
+    path, piece = tmp_path / "f", 1024**2
+    with path.open("wb") as file:
+        file.write(b"x" * 8 * piece)
+        file.flush()
+        os.fsync(file.fileno())
+    pages = piece // mmap.PAGESIZE
+    if read_head(path, 1) and not all(cached_pages(path)[2 * pages :]):  # there is a disk below
+        monkeypatch.setattr("flashq.storage.files.AHEAD_BYTES", 2 * piece)
+        read_ahead(path)
+        assert all(cached_pages(path)[: 2 * pages])
+        assert not all(cached_pages(path))
+        monkeypatch.undo()
+    read_ahead(path)
+    assert all(cached_pages(path))
+    read_ahead(tmp_path / "missing")
+    read_ahead(tmp_path)
