@@ -85,6 +85,11 @@ def push_until_it_ends(server: ServerProcess, spoil: Callable[[], object]) -> li
     return pushers
 
 
+def codes_of(pushers: list[Pusher]) -> set[str]:
+    """With which codes they were refused, except those who came between the failure and the end."""
+    return {answer["code"] for pusher in pushers for answer in pusher.refusals} - {"shutting_down"}
+
+
 def check_nothing_is_lost(server: ServerProcess, pushers: list[Pusher]) -> None:
     """A server that starts again has everything that was confirmed."""
     server.start()
@@ -104,7 +109,8 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """Writing fails: an error for everything that was not confirmed, exit 74, nothing confirmed is lost."""
     with ServerProcess(tmp_path) as server:
         pushers = push_until_it_ends(server, lambda: server.limit_file_size(1_000_000))
-        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        codes = codes_of(pushers)
+        assert codes
         assert codes <= {"storage_error", "storage_full"}
         check_nothing_is_lost(server, pushers)
 
@@ -127,7 +133,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
     """ENOSPC is told by its name. With more room the server starts again and has everything that was confirmed."""
     with ServerProcess(tmp_path, environment={"DATA_DIR": str(small_disk / "data")}) as server:
         pushers = push_until_it_ends(server, lambda: None)  # 8 MiB are full soon
-        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        codes = codes_of(pushers)
         assert codes == {"storage_full"}
         subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
         check_nothing_is_lost(server, pushers)
@@ -201,7 +207,7 @@ def test_a_disk_that_fails(tmp_path: Path, call: str, error: str, code: str) -> 
                 tracer.wait(20)
                 assert tracer.stderr is not None
                 tracer.stderr.close()
-        codes = {answer["code"] for pusher in pushers for answer in pusher.refusals}
+        codes = codes_of(pushers)
         assert codes == {code}
         late = max(pusher.confirmed_after for pusher in pushers)
         assert late <= 2 * WINDOW, f"{late} were told ok after the disk had failed"
