@@ -64,21 +64,27 @@ LEAKS: Final = 4.5
 def difference(find: Callable[[str], object], one: list[str], other: list[str]) -> float:
     """Welch's t between the times that two kinds of guesses take, asked for in random order.
 
-    What takes longest is left out: an interrupt tells of the machine.
+    A guess is one observation, however often it was asked for: its place in memory makes it a little faster or slower
+    each time. All are made anew, so that chance decides on their places. What takes longest is left out: an interrupt
+    tells of the machine.
     """
     order = random.Random()
-    times: tuple[list[int], list[int]] = ([], [])
-    kinds = (one, other)
+    guesses = [(kind, word) for kind, words in enumerate((one, other)) for word in words]
+    order.shuffle(guesses)
+    guesses = [(kind, word.encode().decode()) for kind, word in guesses]
+    taken: list[list[int]] = [[] for _ in guesses]
     for _ in range(TRIES):
-        kind = order.getrandbits(1)
-        guess = kinds[kind][order.randrange(WORDS_OF_A_CLASS)]
+        number = order.randrange(len(guesses))
+        guess = guesses[number][1]
         began = perf_counter_ns()
         find(guess)
-        times[kind].append(perf_counter_ns() - began)
-    longest = sorted(chain(*times))[int(TRIES * 0.9)]
-    left = [[time for time in each if time <= longest] for each in times]
-    spread = sum(variance(each) / len(each) for each in left)
-    return abs(fmean(left[0]) - fmean(left[1])) / sqrt(spread)
+        taken[number].append(perf_counter_ns() - began)
+    longest = sorted(chain(*taken))[int(TRIES * 0.9)]
+    means: tuple[list[float], list[float]] = ([], [])
+    for (kind, _), times in zip(guesses, taken, strict=True):
+        means[kind].append(fmean(time for time in times if time <= longest))
+    spread = sum(variance(each) / len(each) for each in means)
+    return abs(fmean(means[0]) - fmean(means[1])) / sqrt(spread)
 
 
 RIGHT: Final = [secrets.token_urlsafe(32) for _ in range(50)]
