@@ -14,7 +14,7 @@ Decisions where the contract is silent, each of them what a user would expect le
   schedules, then refilled buckets; waiting clients give up last.
 * After a restart a line is in the order of (the moment a job became ready, id), whatever was active in between.
 * A job that is handed back goes to the head of its priority; one whose attempt is from before a restart, to the place
-  it has had in the line since.
+  it has had in the line since, unless a job behind that has been handed out meanwhile.
 * A job whose ttl ran out while it was active disappears when its attempt fails, or is buried if that was the last.
 * ``run_at`` is when the job became ready, may become ready, or was buried; ``started_at`` is when the last attempt
   began of which the server remembers the end.
@@ -141,8 +141,6 @@ class Job(Struct, gc=False, eq=False):
     returns: int = 0
     place: tuple[int, int, int] | None = None
     """Where it stands in its queue's line."""
-    home: tuple[int, int, int] | None = None
-    """Where it stood before the one who held it when the server died came back."""
     newest: int = 0
     """Number of the newest delivery of this job to anybody, in any boot."""
     ended: int = 0
@@ -192,6 +190,8 @@ class Queue(Struct, eq=False):
 
     name: str
     line: list[tuple[int, int, int]]
+    homes: dict[int, tuple[int, int, int]]
+    """Where jobs stood before the one who held them when the server died came back; of those that it is at."""
     dead: list[int]
     waiters: list[Waiter]
     paused: bool = False
@@ -945,13 +945,14 @@ class Model:
         for job in self.jobs.values():
             if job.state == "active":
                 job.state = "waiting"
-                job.token = job.worker = job.home = None
+                job.token = job.worker = None
                 job.began = job.deadline = 0
         for q in self.queues.values():
             q.active = q.millis = 0
             q.filled_at = now.steady
             q.waiters = []
             q.line = []
+            q.homes = {}
             q.dead.sort(key=lambda id: (self.jobs[id].run_at, id))
         for job in sorted(self.jobs.values(), key=lambda job: (job.run_at, job.id)):
             if job.state in ("waiting", "delayed"):
@@ -1021,7 +1022,7 @@ class Model:
         q = self.queues.get(name)
         if q is None:
             _check_name(name)
-            q = self.queues[name] = Queue(name, [], [], [])
+            q = self.queues[name] = Queue(name, [], {}, [], [])
         return q
 
     def _check_room(self, payloads: list[bytes], edges: int = 0) -> None:
@@ -1137,6 +1138,7 @@ class Model:
     def _give(self, q: Queue, count: int, now: Instant, worker: Worker | None) -> list[JobView]:
         taken = q.line[:count]
         del q.line[:count]
+        q.homes = {id: home for id, home in q.homes.items() if home > taken[-1]}
         q.active += count
         if q.rate:
             q.millis -= 1_000 * count
@@ -1211,7 +1213,7 @@ class Model:
         assert job.place is not None
         del q.line[bisect_left(q.line, job.place)]
         q.active += 1
-        job.home = job.place
+        q.homes[id] = job.place
         self._start(job, now, None)
         job.token = token
         return job
@@ -1234,11 +1236,13 @@ class Model:
         self._unset_deadline(job)
         if job.worker is not None:
             del job.worker.holds[job.id]
-        self.queues[job.queue].active -= 1
+        q = self.queues[job.queue]
+        q.active -= 1
+        q.homes.pop(job.id, None)
         job.state = "ended"
         job.ended = job.newest
         job.started = job.began
-        job.worker = job.home = None
+        job.worker = None
 
     def _end(
         self,
@@ -1293,7 +1297,7 @@ class Model:
             elif job.returns > self.numbers.max_returns:
                 self._end(job, "Handed back too often", now)
             else:
-                home = job.home
+                home = self.queues[job.queue].homes.get(id)
                 self._stop(job)
                 job.token = None
                 job.kept_delayed = False

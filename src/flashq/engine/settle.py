@@ -171,7 +171,8 @@ class Settle:
             id: the job.
             token: the attempt's name; None: whichever attempt lives.
             delay: ms until the job may run again; 0: at once, from the head of its line, as `hand_back` has it (or
-                from the place that it has in the line, if the attempt is from before a restart).
+                from the place that it has in the line, if the attempt is from before a restart and the line has not
+                got further).
             now: the moment of the call.
         """
         chunk, slot = self.attempt(id, token, now)
