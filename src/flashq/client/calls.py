@@ -70,14 +70,22 @@ def raise_refusal(line: bytes) -> None:
         refusal = _read_refusal(line)
     except DecodeError as error:
         raise _unreadable(line, error) from error
-    if refusal.ok:
-        return
+    if not refusal.ok:
+        raise _refused(refusal)
+
+
+def _refused(refusal: _Refusal) -> FlashQError:
+    """The error for a refusal.
+
+    Made here rather than where it is raised: a frame that holds the error which it raises is held by that in turn, and
+    so are all frames above it, with whatever the caller has in hand.
+    """
     kind = BY_CODE.get(refusal.code, FlashQError)
     if kind is Duplicate:
-        raise Duplicate(refusal.error, refusal.id)
+        return Duplicate(refusal.error, refusal.id)
     refused = kind(refusal.error or "the server refused without saying why")
     refused.retry_after_ms = refusal.retry_after_ms
-    raise refused
+    return refused
 
 
 def read_ok(line: bytes) -> None:

@@ -1,7 +1,10 @@
 """What each command sends, how its answer is read, and which may be sent twice."""
 
+import gc
 import itertools
 import json
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -312,6 +315,26 @@ def test_a_duplicate_names_the_job() -> None:
     with pytest.raises(Duplicate) as refusal:
         calls.push("q", 1).read(line)
     assert refusal.value.id == 12
+
+
+def test_what_a_caller_holds_is_freed_without_the_collector() -> None:
+    """An error that its own frames hold would keep all that they hold, until the collector comes."""
+
+    class Thing:
+        """Something that the caller has in hand."""
+
+    def refused() -> "weakref.ref[Thing]":
+        thing = Thing()
+        with suppress(FlashQError):
+            calls.ping().read(b'{"ok":false,"error":"No","code":"not_found"}')
+        return weakref.ref(thing)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert refused()() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("line", [b'{"ok":false,"error":"No"}', b'{"ok":false,"error":"No","code":"of_the_future"}'])
