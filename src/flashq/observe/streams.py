@@ -157,6 +157,12 @@ class Stream:
                 self._backlog.clear()
             self._outlet.wake()
 
+    def close(self) -> None:
+        """Its listener is gone. Hold nothing for it, and know nothing: nothing may be asked of it any more."""
+        self._streams.hub.leave(self)
+        self._backlog.clear()
+        del self._outlet, self._revoked  # they know it as well, and the collector comes late
+
     def take(self) -> Portion | None:
         """The next portion, None when there is none; asked again only when what was taken has been sent."""
         self._active_at = self._streams.ticks
@@ -263,7 +269,7 @@ class Streams:
 
     def remove(self, stream: Stream) -> None:
         """Its listener is gone."""
-        self.hub.leave(stream)
+        stream.close()
         self._open.pop(stream, None)
         self._forget_at = self.ticks + KEEP_SECONDS
 

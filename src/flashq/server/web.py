@@ -200,6 +200,7 @@ class HttpConnection(HttpToolsProtocol):
         del self.app_state["whole"]
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]  # as connection_lost leaves it
+        self.scope = None  # type: ignore[assignment]  # likewise; its state is a copy
 
     def _send_whole(self, scope: Scope, head: bytes, body: bytes) -> bool:
         """Send an answer that is there as a whole in one write, where two messages would be two system calls.

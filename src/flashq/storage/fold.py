@@ -21,7 +21,7 @@ A job that has ended is named by no later record, except that a completed one ma
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from msgspec import Struct, structs
 
@@ -124,27 +124,6 @@ class Fold:
         self._overfilled: dict[int, int] = {}
         self._gone: set[int] = set()
         self._touched: set[int] = set()
-        self._feeders: dict[type[Record], Callable[[Any], None]] = {
-            Pushed: self._push,
-            Added: self._add,
-            Changed: self._change,
-            Completed: self._complete,
-            Dropped: self._drop,
-            Progressed: self._report,
-            QueueSet: self._configure,
-            CronSet: self._set_cron,
-            CronDeleted: self._delete_cron,
-            Collected: self._collect,
-            Overfilled: self._overfill,
-            WebhookSet: self._set_webhook,
-            WebhookDeleted: self._delete_webhook,
-            CallsOwed: self._owe,
-            CallsOver: self._end_calls,
-            Imported: self._import,
-            ImportEnded: self._end_import,
-            Happened: self.audit.append,
-            Operated: self.audit.append,
-        }
 
     def feed(self, records: Sequence[Record]) -> None:
         """Add the next group's records. They are kept and not changed.
@@ -156,7 +135,7 @@ class Fold:
             StorageError: a job was dropped for a reason that this program does not know.
         """
         for record in records:
-            self._feeders[type(record)](record)
+            self._FEEDERS[type(record)](self, record)
 
     def settle(self, forget: int = 0, forget_results: int = 0) -> None:
         """The window is complete: find out what is left of it. Called once, after the last `feed`.
@@ -440,6 +419,33 @@ class Fold:
             self.configured.add(row.name)
             self.queues[row.name] = self._queue_over(self.queues.get(row.name), structs.replace(row))
         self.importing = ""
+
+    def _keep(self, record: Happened | Operated) -> None:
+        self.audit.append(record)
+
+    _FEEDERS: ClassVar[dict[type[Record], Callable[["Fold", Any], None]]] = {
+        Pushed: _push,
+        Added: _add,
+        Changed: _change,
+        Completed: _complete,
+        Dropped: _drop,
+        Progressed: _report,
+        QueueSet: _configure,
+        CronSet: _set_cron,
+        CronDeleted: _delete_cron,
+        Collected: _collect,
+        Overfilled: _overfill,
+        WebhookSet: _set_webhook,
+        WebhookDeleted: _delete_webhook,
+        CallsOwed: _owe,
+        CallsOver: _end_calls,
+        Imported: _import,
+        ImportEnded: _end_import,
+        Happened: _keep,
+        Operated: _keep,
+    }
+    """What each record does. One table for all folds: one that holds its own methods holds itself, and stays in memory
+    with all its payloads until the collector comes, which is rare in a server."""
 
 
 def _stretch(run: Pushed, start: int, end: int) -> Iterator[Pushed | JobRow]:

@@ -1,5 +1,7 @@
 """Unit tests of `flashq.observe.streams`."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -299,6 +301,35 @@ def test_a_server_that_leaves_ends_all() -> None:
     rig.seconds(1)
     assert not rig.due
     assert not rig.watched
+
+
+def test_what_waits_for_one_that_goes_weighs_nothing() -> None:
+    """Else the bound that all share would be full some day, of what nobody can ever read."""
+    rig = Rig()
+    stays, goes = Listener(rig), Listener(rig)
+    rig.push(1, 2, 3)
+    both = rig.streams.total.bytes
+    rig.streams.remove(goes.stream)
+    assert 0 < rig.streams.total.bytes == both // 2
+    rig.push(4)
+    assert stays.heard() == [1, 2, 3, 4]
+    assert rig.streams.total.bytes == 0
+
+
+def test_one_that_goes_is_freed_without_the_collector() -> None:
+    """It comes late: in a server that is busy, hours later."""
+    rig = Rig()
+    gc.collect()
+    gc.disable()
+    try:
+        listener = Listener(rig)
+        rig.push(1)
+        gone = weakref.ref(listener)
+        rig.streams.remove(listener.stream)
+        del listener
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_events_are_kept_a_minute_longer() -> None:

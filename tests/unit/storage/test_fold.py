@@ -1,5 +1,8 @@
 """A window adds up: what ends in it vanishes, what lives on is one row, what is older is a change by value."""
 
+import gc
+import weakref
+
 import pytest
 from msgspec import structs
 
@@ -316,3 +319,18 @@ def test_a_broken_off_import_is_remembered() -> None:
     fold = Fold()
     fold.settle()
     assert fold.over(base).importing == "x 5"
+
+
+def test_it_is_freed_without_the_collector() -> None:
+    """It holds the payloads of a window, and in a server the collector comes late."""
+    gc.collect()
+    gc.disable()
+    try:
+        fold = Fold()
+        fold.feed([batch(1, 3), Added(row(4)), completed([1, 4])])
+        fold.settle()
+        gone = weakref.ref(fold)
+        del fold
+        assert gone() is None
+    finally:
+        gc.enable()

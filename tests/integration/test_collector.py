@@ -1,0 +1,115 @@
+"""What a server leaves to the cyclic garbage collector: nothing.
+
+A server has it come rarely, since there is little to find among millions of jobs; see `GC_THRESHOLDS`. What lives for
+minutes before it is let go would wait for hours then. So no connection, request or group may end in a cycle.
+"""
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fakes.event_source import EventSource
+from tests.fakes.http_client import HttpClient
+from tests.fakes.server_process import LineClient
+from websockets.sync.client import connect
+
+from flashq.config import Config
+from flashq.storage.sqlite import SqliteStorage
+from flashq.testing.serving import RunningServer
+
+ROUNDS = 3
+SECONDS = 20
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """With everything that has to do with what was."""
+    with RunningServer(Config(port=0, http_port=0, data_dir=str(tmp_path), audit=True)) as running:
+        yield running
+
+
+def over_lines(port: int) -> None:
+    """Jobs' lives, refusals, waits that end in each way, and a listener."""
+    with LineClient(("127.0.0.1", port)) as client, LineClient(("127.0.0.1", port)) as other:
+        client.ok("SUBSCRIBE", queue="watched")
+        for number in range(20):
+            other.ok("PUSH", queue="watched", data=number)
+        other.ok("PUSHB", queue="many", jobs=[{"data": n} for n in range(300)])
+        jobs = other.ok("PULLB", queue="many", count=250)["jobs"]
+        other.ok("ACKB", ids=[job["id"] for job in jobs[:200]], tokens=[job["token"] for job in jobs[:200]])
+        for job in jobs[200:225]:
+            other.ok("PROGRESS", id=job["id"], progress=50, message="half")
+            other.ok("FAIL", id=job["id"], token=job["token"], error="broken")
+        first = other.ok("PUSH", queue="family", data=1)["id"]
+        other.ok("PUSH", queue="family", data=2, depends_on=[first], collect=True)
+        for _ in range(2):
+            job = other.ok("PULL", queue="family", timeout=5_000)["job"]
+            other.ok("ACK", id=job["id"], token=job["token"], result={"n": 1})
+        late = other.ok("PUSH", queue="late", data=1, delay=60_000)["id"]
+        other.ok("CANCEL", id=late)
+        other.ok("HISTORY", id=first)
+        other.ok("EXPLAIN", id=first)
+        other.refused("ACK", id=10**9)
+        other.refused("NONE")
+        other.ask_raw(b"no JSON")
+        other.ok("PULL", queue="empty", timeout=1)
+        other.send("PULL", queue="empty", timeout=60_000)
+    with LineClient(("127.0.0.1", port)) as client:
+        client.ok("PULL", queue="watched")
+        client.vanish()
+
+
+def over_http(port: int) -> None:
+    """Answers at once and later, listeners of both kinds, and clients that leave in the middle."""
+    with HttpClient(port) as client:
+        for number in range(10):
+            assert client.ask("POST", "/queues/web/jobs", {"data": number}).status == 200
+        for path in ("/health", "/metrics/prometheus", "/queues", "/openapi.json", "/none"):
+            client.ask("GET", path)
+        with EventSource(port, "/events") as listener:
+            client.ask("POST", "/queues/web/jobs", {"data": "told"})
+            listener.next()
+            client.ask("POST", "/queues/web/jobs", {"data": "not read"})
+        with connect(f"ws://127.0.0.1:{port}/ws", proxy=None) as socket:
+            client.ask("POST", "/queues/web/jobs", {"data": "told"})
+            socket.recv(20)
+        client.ask("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 1})
+        client.send("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 60_000})
+
+
+def quiet(server: RunningServer) -> bool:
+    """Everybody has left, and everything is in the tables."""
+    storage = server._server._storage
+    assert isinstance(storage, SqliteStorage)
+    return not any(door.connected for door in server._server._doors) and storage._windows.folded
+
+
+def a_day(server: RunningServer) -> None:
+    """Something of everything, until nothing is left of it."""
+    for _ in range(ROUNDS):
+        over_lines(server.port)
+        over_http(server._server.http_port)
+    deadline = time.monotonic() + SECONDS
+    while not quiet(server):
+        assert time.monotonic() < deadline, "the server has come to rest"
+        time.sleep(0.01)
+
+
+def test_a_server_leaves_nothing_to_the_collector(server: RunningServer) -> None:
+    """Nothing of ours is part of a cycle when it is let go."""
+    a_day(server)  # what is made once stays
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        a_day(server)
+        gc.collect()
+        left = Counter(type(thing).__qualname__ for thing in gc.garbage if type(thing).__module__.startswith("flashq"))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left
