@@ -1,7 +1,8 @@
-"""What a server leaves to the cyclic garbage collector: nothing.
+"""What those who have left leave behind in a server: nothing.
 
-A server has it come rarely, since there is little to find among millions of jobs; see `GC_THRESHOLDS`. What lives for
-minutes before it is let go would wait for hours then. So no connection, request or group may end in a cycle.
+No sum that has a bound may count what is not there any more. And nothing may be left to the cyclic garbage collector: a
+server has it come rarely, since there is little to find among millions of jobs (see `GC_THRESHOLDS`), so what lives for
+minutes before it is let go would wait for hours then.
 """
 
 import gc
@@ -17,11 +18,14 @@ from tests.fakes.server_process import LineClient
 from websockets.sync.client import connect
 
 from flashq.config import Config
+from flashq.server.httpdoor import HttpDoor
 from flashq.storage.sqlite import SqliteStorage
 from flashq.testing.serving import RunningServer
 
 ROUNDS = 3
 SECONDS = 20
+HALF = b"x" * 100_000
+"""Of something that will not be finished."""
 
 
 @pytest.fixture
@@ -59,6 +63,7 @@ def over_lines(port: int) -> None:
         other.send("PULL", queue="empty", timeout=60_000)
     with LineClient(("127.0.0.1", port)) as client:
         client.ok("PULL", queue="watched")
+        client.send_raw(b'{"cmd":"PUSH","data":"' + HALF)
         client.vanish()
 
 
@@ -78,6 +83,8 @@ def over_http(port: int) -> None:
             socket.recv(20)
         client.ask("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 1})
         client.send("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 60_000})
+    with LineClient(("127.0.0.1", port)) as client:
+        client.send_raw(b"POST /commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" + HALF)
 
 
 def quiet(server: RunningServer) -> bool:
@@ -96,6 +103,25 @@ def a_day(server: RunningServer) -> None:
     while not quiet(server):
         assert time.monotonic() < deadline, "the server has come to rest"
         time.sleep(0.01)
+
+
+def test_who_has_left_is_not_counted(server: RunningServer) -> None:
+    """Every sum over those who are there is what it was before they came."""
+    a_day(server)
+    running = server._server
+    context, door = running._context, running._doors[-1]
+    assert isinstance(door, HttpDoor)
+    sums = {
+        "bytes of unfinished commands": context.unfinished,
+        "calls that wait": len(context.engine.parking),
+        "calls that wait, by door": len(door._calls._parked),
+        "answers that wait for the disk": len(door._calls._held),
+        "subscriptions": running._runtime.hub._count,
+        "listeners": len(door._streams),
+        "bytes that wait for listeners": door._streams.total.bytes,
+        "connections that wait for the disk": len(running._runtime._gated),
+    }
+    assert sums == dict.fromkeys(sums, 0)
 
 
 def test_a_server_leaves_nothing_to_the_collector(server: RunningServer) -> None:
