@@ -917,8 +917,9 @@ class Model:
             self._check_room([cron.data])
         except Refused:
             return  # this instant is skipped
-        self._admit(q, cron.spec, cron.data, now, None)
-        self._feed(q, now)
+        _, outcome = self._admit(q, cron.spec, cron.data, now, None)
+        if outcome == "new":
+            self._feed(q, now)
 
     def next_due(self, now: Instant) -> int | None:
         """Ms until the next thing is due, None when nothing waits for a time."""
