@@ -6,6 +6,7 @@ minutes before it is let go would wait for hours then.
 """
 
 import gc
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -81,6 +82,12 @@ def over_http(port: int) -> None:
         with connect(f"ws://127.0.0.1:{port}/ws", proxy=None) as socket:
             client.ask("POST", "/queues/web/jobs", {"data": "told"})
             socket.recv(20)
+        for number in range(5):
+            assert client.ask("POST", "/jobs/1000000/ack", {}).status == 404
+            assert client.ask("POST", "/queues/web/jobs", b"no JSON").status == 400
+            held = {"cmd": "PUSH", "queue": "web", "data": number, "unique_key": f"key {number}"}
+            refused = {"cmd": "ACK", "id": 10**6}  # waits for the disk with the others
+            client.ask("POST", "/commands", b"\n".join(json.dumps(one).encode() for one in (held, held, refused)))
         client.ask("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 1})
         client.send("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 60_000})
     with LineClient(("127.0.0.1", port)) as client:

@@ -24,6 +24,10 @@ from flashq.transports.base import Turns
 Shape = Callable[[Any, Instant], bytes]
 """Makes the answer's bytes out of the reply, in the turn of the command: later what it tells of may have moved on."""
 
+Outcome = bytes | FlashQError
+"""An answer, or what a command was refused for. Handed on and not raised: a refusal is nothing out of the ordinary, and
+its traceback would lead back to whoever holds it, which only the cyclic collector undoes."""
+
 _NO_JOBS: Final[list[JobView]] = []
 
 
@@ -31,14 +35,14 @@ class Pending:
     """A call whose answer cannot leave yet: it waits for a job, or for the disk.
 
     Attributes:
-        future: the answer's bytes, or the FlashQError that refuses it.
+        future: the outcome.
     """
 
     __slots__ = ("_calls", "future", "jobs", "parked", "shape")
 
     def __init__(self, calls: "Calls", shape: Shape, parked: Parked | None = None) -> None:
         self._calls = calls
-        self.future: Future[bytes] = get_running_loop().create_future()
+        self.future: Future[Outcome] = get_running_loop().create_future()
         self.shape = shape
         self.parked = parked
         self.jobs = _NO_JOBS
@@ -68,7 +72,7 @@ class _Breath:
 class _Held(NamedTuple):
     depends_on: int
     pending: Pending
-    outcome: bytes | FlashQError
+    outcome: Outcome
 
 
 class Calls:
@@ -81,13 +85,13 @@ class Calls:
     def __init__(self, context: Context, turns: Turns) -> None:
         self.context = context
         self._turns = turns
-        self._out: list[tuple[Pending, bytes | FlashQError]] = []
+        self._out: list[tuple[Pending, Outcome]] = []
         self._held: deque[_Held] = deque()
         self._parked: dict[Pending, Session] = {}
         self._room: list[Future[None]] = []
         turns.attach(self)
 
-    def begin(self, session: Session, request: AnyRequest, shape: Shape) -> bytes | Pending:
+    def begin(self, session: Session, request: AnyRequest, shape: Shape) -> Outcome | Pending:
         """Carry out a command.
 
         Args:
@@ -95,13 +99,13 @@ class Calls:
             request: what.
             shape: makes the answer.
 
-        Raises:
-            FlashQError: it was refused, and that depends on nothing that is not durable.
+        Returns:
+            The answer, or what the command was refused for; pending, if that depends on what is not durable yet.
         """
         turns = self._turns
         now = turns.clock()
         jobs = _NO_JOBS
-        outcome: bytes | FlashQError
+        outcome: Outcome
         try:
             reply = execute(self.context, session, request, now)
             if type(reply) is Parked:
@@ -114,15 +118,13 @@ class Calls:
             jobs = handed_out(reply)  # type: ignore[arg-type]  # the type test above is faster than one mypy follows
             outcome = shape(reply, now)
         except FlashQError as error:
-            outcome = error
+            outcome = _bare(error)
         except Exception as error:
             turns.broken(error)
             raise
         depends_on = turns.gather()
         if depends_on <= turns.durable:
             turns.hand_over(now)
-            if isinstance(outcome, FlashQError):
-                raise outcome
             return outcome
         pending = Pending(self, shape)
         pending.jobs = jobs
@@ -188,13 +190,13 @@ class Calls:
         self._parked.pop(pending, None)
         parked = pending.parked
         assert parked is not None
-        outcome: bytes | FlashQError
+        outcome: Outcome
         try:
             reply = parked.reply(delivered) if delivered else over(self.context, parked)
             pending.jobs = handed_out(reply)
             outcome = pending.shape(reply, now)
         except FlashQError as error:
-            outcome = error
+            outcome = _bare(error)
         self._out.append((pending, outcome))
 
     def send(self) -> None:
@@ -236,7 +238,7 @@ class Calls:
             if not future.done():
                 future.set_result(None)
 
-    def _hold(self, depends_on: int, pending: Pending, outcome: bytes | FlashQError) -> None:
+    def _hold(self, depends_on: int, pending: Pending, outcome: Outcome) -> None:
         self._held.append(_Held(depends_on, pending, outcome))
         self._turns.wait(self)
 
@@ -250,10 +252,11 @@ def handed_out(reply: Reply) -> list[JobView]:
     return _NO_JOBS
 
 
-def _settle(pending: Pending, outcome: bytes | FlashQError) -> None:
-    if pending.future.done():  # nobody waits for it any more
-        return
-    if isinstance(outcome, FlashQError):
-        pending.future.set_exception(outcome)
-    else:
+def _settle(pending: Pending, outcome: Outcome) -> None:
+    if not pending.future.done():  # else nobody waits for it any more
         pending.future.set_result(outcome)
+
+
+def _bare(error: FlashQError) -> FlashQError:
+    """An error without its traceback."""
+    return error.with_traceback(None)

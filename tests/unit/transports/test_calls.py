@@ -11,12 +11,12 @@ from tests.unit.transports.bench import FakeTurns
 from flashq.commands.session import Context, Session
 from flashq.engine.engine import Engine
 from flashq.engine.settings import Settings
-from flashq.errors import NotFound, StorageError, Unauthorized
+from flashq.errors import FlashQError, NotFound, StorageError, Unauthorized
 from flashq.model import Instant
 from flashq.protocol import requests
 from flashq.protocol.codec import encode
 from flashq.security.identity import Identity
-from flashq.transports.calls import Calls, Pending
+from flashq.transports.calls import Calls, Outcome, Pending
 
 
 class Rig:
@@ -29,7 +29,7 @@ class Rig:
         self.turns = FakeTurns(engine, lazy=lazy)
         self.calls = Calls(Context(engine, self.turns.hub), self.turns)
 
-    def begin(self, request: Any) -> bytes | Pending:
+    def begin(self, request: Any) -> Outcome | Pending:
         """One call, answered as a line."""
         return self.calls.begin(Session(), request, lambda reply, _: encode(reply))
 
@@ -54,9 +54,11 @@ def encode_raw(data: bytes) -> Any:
     return Raw(data)
 
 
-def refused(pending: Pending) -> BaseException | None:
+def refused(pending: Pending) -> FlashQError:
     """What a call was refused with."""
-    return pending.future.exception()
+    outcome = pending.future.result()
+    assert isinstance(outcome, FlashQError)
+    return outcome
 
 
 async def test_what_is_durable_is_answered_at_once() -> None:
@@ -87,12 +89,15 @@ async def test_a_refusal_waits_for_what_it_tells() -> None:
     assert not again.future.done()
     rig.turns.sync()
     assert str(refused(again)) == "Duplicate job with key: k"
+    assert refused(again).__traceback__ is None
 
 
-async def test_a_refusal_that_depends_on_nothing_is_raised() -> None:
-    """The common error costs no future either."""
-    with pytest.raises(NotFound, match="Job 7 not found"):
-        Rig().begin(requests.Ack(id=7))
+async def test_a_refusal_that_depends_on_nothing_is_told_at_once() -> None:
+    """The common error costs no future either, and leads nowhere: a traceback would hold all that called."""
+    outcome = Rig().begin(requests.Ack(id=7))
+    assert isinstance(outcome, NotFound)
+    assert str(outcome) == "Job 7 not found"
+    assert outcome.__traceback__ is None
 
 
 async def test_a_pull_waits_for_a_job_and_then_for_the_disk() -> None:

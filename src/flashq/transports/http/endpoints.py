@@ -11,7 +11,7 @@ from flashq.errors import BadRequest, FlashQError, Overloaded, TooLarge
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
 from flashq.protocol.limits import MAX_LINE_BYTES
 from flashq.transports.base import BREATH_BYTES, check_unfinished
-from flashq.transports.calls import Calls, Pending
+from flashq.transports.calls import Calls, Outcome, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
 from flashq.transports.http.envelope import JSON, SAFE, Encoded, Headers, head_of, refusal, sized
 from flashq.transports.http.routes import Reader, Route
@@ -55,12 +55,8 @@ class Door:
         """What commands work on."""
         return self.calls.context
 
-    async def finish(self, pending: Pending, scope: Scope, receive: Receive) -> bytes | None:
-        """Wait for an answer. None: the client is gone, and jobs that were in the answer have gone back.
-
-        Raises:
-            FlashQError: the command was refused.
-        """
+    async def finish(self, pending: Pending, scope: Scope, receive: Receive) -> Outcome | None:
+        """Wait for an answer. None: the client is gone, and jobs that were in the answer have gone back."""
         try:
             if pending.waits:
                 gone = asyncio.ensure_future(_disconnect(receive))
@@ -153,7 +149,7 @@ class Endpoint:
         if isinstance(answer, Pending):
             await self._finish(answer, headers, scope, receive, send)
         else:
-            await _answer(answer, headers, scope, receive, send)
+            await _send(answer, headers, scope, receive, send)
 
     def at_once(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Application | None:
         """Carry out a request that is there as a whole, and answer it if that may leave at once.
@@ -171,14 +167,14 @@ class Endpoint:
             require_plain(headers)
             answer = self._begin(session, scope, body)
         except FlashQError as error:
-            return partial(_refuse, error)
+            answer = error.with_traceback(None)  # see `Outcome`
         if isinstance(answer, Pending):
             return partial(self._finish, answer, headers)
-        if send_whole(scope, headers, JSON_HEAD, answer):
+        if not isinstance(answer, FlashQError) and send_whole(scope, headers, JSON_HEAD, answer):
             return None
-        return partial(_answer, answer, headers)
+        return partial(_send, answer, headers)
 
-    def _begin(self, session: Session, scope: Scope, body: bytes) -> bytes | Pending:
+    def _begin(self, session: Session, scope: Scope, body: bytes) -> Outcome | Pending:
         door, route = self._door, self.route
         request = self._reader.request(scope["path_params"], {} if route.body else query_of(scope), body)
         shape = route.shape
@@ -187,13 +183,9 @@ class Endpoint:
     async def _finish(
         self, pending: Pending, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        try:
-            answer = await self._door.finish(pending, scope, receive)
-        except FlashQError as error:
-            await send_error(send, error)
-            return
+        answer = await self._door.finish(pending, scope, receive)
         if answer is not None:
-            await _answer(answer, headers, scope, receive, send)
+            await _send(answer, headers, scope, receive, send)
 
 
 class Commands:
@@ -229,23 +221,22 @@ class Commands:
         await out.end()
 
     def _begin(self, session: Session, line: bytes) -> tuple[bytes | Pending, str | None]:
-        mark = None
         try:
             request = decode_request(line)
-            mark = request.req_id
-            return self._door.calls.begin(session, request, lambda reply, _: encode(marked(reply, mark))), mark
         except FlashQError as error:
-            return encode(marked(failure(error), mark or request_mark(line))), None
+            return encode(marked(failure(error), request_mark(line))), None
+        mark = request.req_id
+        answer = self._door.calls.begin(session, request, lambda reply, _: encode(marked(reply, mark)))
+        return encode(marked(failure(answer), mark)) if isinstance(answer, FlashQError) else answer, mark
 
     async def _collect(
         self, answers: list[tuple[bytes | Pending, str | None]], out: "_Lines", scope: Scope, receive: Receive
     ) -> None:
         """Wait for each of these answers and pass it on."""
         for answer, mark in answers:
-            try:
-                line = await self._door.finish(answer, scope, receive) if isinstance(answer, Pending) else answer
-            except FlashQError as error:
-                line = encode(marked(failure(error), mark))
+            line = await self._door.finish(answer, scope, receive) if isinstance(answer, Pending) else answer
+            if isinstance(line, FlashQError):
+                line = encode(marked(failure(line), mark))
             if line is not None:
                 await out.add(line)
         answers.clear()
@@ -292,14 +283,12 @@ def send_whole(scope: Scope, headers: Mapping[bytes, bytes], head: bytes, body: 
     return whole is not None and b"origin" not in headers and whole(scope, head, body)
 
 
-async def _answer(answer: bytes, headers: Mapping[bytes, bytes], scope: Scope, _: Receive, send: Send) -> None:
-    """An answer as JSON."""
-    if not send_whole(scope, headers, JSON_HEAD, answer):
+async def _send(answer: Outcome, headers: Mapping[bytes, bytes], scope: Scope, _: Receive, send: Send) -> None:
+    """An answer as JSON, or a refusal."""
+    if isinstance(answer, FlashQError):
+        await send_error(send, answer)
+    elif not send_whole(scope, headers, JSON_HEAD, answer):
         await send_all(send, 200, JSON, answer)
-
-
-async def _refuse(error: FlashQError, _: Scope, __: Receive, send: Send) -> None:
-    await send_error(send, error)
 
 
 async def send_all(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -165,8 +165,9 @@ class _Outlet:
         last = headers.get(b"last-event-id", b"").decode("latin-1") or query.get("last_event_id")
         if last:
             self.stream.replay(_number(last, self._streams.hub.boot))
-        if isinstance(begun, Pending):
-            await begun.future
+        outcome = await begun.future if isinstance(begun, Pending) else begun
+        if isinstance(outcome, FlashQError):
+            raise outcome
         return last is not None
 
     async def begin(self) -> None:
