@@ -10,12 +10,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.fakes.event_source import EventSource
 from tests.fakes.http_client import HttpClient
-from tests.fakes.server_process import LineClient
+from tests.fakes.postgres import Databases
+from tests.fakes.server_process import LineClient, ServerProcess
 from websockets.sync.client import connect
 
 from flashq.config import Config
@@ -27,6 +29,12 @@ ROUNDS = 3
 SECONDS = 20
 HALF = b"x" * 100_000
 """Of something that will not be finished."""
+
+BATCH = 1_000
+PAYLOAD_BYTES = 1_000
+WARM_UP_BATCHES = 150
+"""More than the journal may hold before it is folded under load; see `UNFOLDED_BYTES`."""
+BATCHES = 400
 
 
 @pytest.fixture
@@ -146,3 +154,26 @@ def test_a_server_leaves_nothing_to_the_collector(server: RunningServer) -> None
         gc.garbage.clear()
         gc.enable()
     assert not left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "postgres"])
+def test_jobs_that_are_done_leave_no_memory(storage: str, tmp_path: Path, databases: Databases) -> None:
+    """However many have gone through, a server holds what is there and a window of its journal."""
+    with ExitStack() as held:
+        url = held.enter_context(databases.fresh()) if storage == "postgres" else None
+        server = held.enter_context(ServerProcess(tmp_path, url=url))
+        client = held.enter_context(server.client())
+        through(client, WARM_UP_BATCHES)
+        before = server.resident_bytes()
+        through(client, BATCHES)
+        assert server.resident_bytes() - before < BATCHES * BATCH * PAYLOAD_BYTES / 4
+
+
+def through(client: LineClient, batches: int) -> None:
+    """Batches of jobs, each done before the next comes."""
+    jobs = [{"data": "x" * PAYLOAD_BYTES}] * BATCH
+    for _ in range(batches):
+        client.ok("PUSHB", queue="flow", jobs=jobs)
+        taken = client.ok("PULLB", queue="flow", count=BATCH)["jobs"]
+        client.ok("ACKB", ids=[job["id"] for job in taken], tokens=[job["token"] for job in taken])
