@@ -13,18 +13,24 @@ from typing import Final
 CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 """The cores that we may use; none where the system does not tell."""
 
+PACE_RUNS: Final = 50
+PACE_TURNS: Final = 200_000
+"""About a second of one loop of Python, in pieces that tell of every change of pace."""
+
 
 def describe(*, pinned: bool = True) -> str:
-    """Processor, cores, interpreter, kernel, libraries and disk, in one line; figures without them mean nothing.
+    """Processor and pace, cores, interpreter, kernel, libraries, disk, in one line; figures without them mean nothing.
 
     Args:
         pinned: the load keeps off the server's core, where there is more than one.
     """
     cores = f"{len(CORES) or os.cpu_count()} cores"
     sharing = "server and load pinned to one each" if pinned and len(CORES) > 1 else "server and load share them"
+    quick, slow = _pace_ms()
     libraries = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "uvloop", "apsw"))
     return (
         f"{_processor()}, {cores} ({sharing}), {platform.python_implementation()} {platform.python_version()}, "
+        f"a loop of {PACE_TURNS:,} turns takes {quick:.0f} to {slow:.0f} ms, "
         f"{platform.system()} {platform.release()}, {libraries}, data on {_file_system()} (a sync of 4 KiB takes "
         f"{_sync_ms():.2f} ms), load average at the start {os.getloadavg()[0]:.1f}"
     )
@@ -93,6 +99,20 @@ def _processor() -> str:
     except OSError:
         found = None
     return found[1] if found else platform.processor() or platform.machine()
+
+
+def _pace_ms() -> tuple[float, float]:
+    """The shortest and the longest of some runs of the same work.
+
+    On a host that is shared the pace of a core may halve within a tenth of a second, and every figure with it.
+    """
+    times = []
+    for _ in range(PACE_RUNS):
+        began = perf_counter()
+        for _ in range(PACE_TURNS):
+            pass
+        times.append(1_000 * (perf_counter() - began))
+    return min(times), max(times)
 
 
 def _sync_ms() -> float:

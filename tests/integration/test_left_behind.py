@@ -50,10 +50,10 @@ def over_lines(port: int) -> None:
         client.ok("SUBSCRIBE", queue="watched")
         for number in range(20):
             other.ok("PUSH", queue="watched", data=number)
-        other.ok("PUSHB", queue="many", jobs=[{"data": n} for n in range(300)])
-        jobs = other.ok("PULLB", queue="many", count=250)["jobs"]
-        other.ok("ACKB", ids=[job["id"] for job in jobs[:200]], tokens=[job["token"] for job in jobs[:200]])
-        for job in jobs[200:225]:
+        other.ok("PUSHB", queue="many", jobs=[{"data": n, "max_attempts": 1} for n in range(BATCH)])
+        jobs = other.ok("PULLB", queue="many", count=950)["jobs"]
+        other.ok("ACKB", ids=[job["id"] for job in jobs[:900]], tokens=[job["token"] for job in jobs[:900]])
+        for job in jobs[900:]:
             other.ok("PROGRESS", id=job["id"], progress=50, message="half")
             other.ok("FAIL", id=job["id"], token=job["token"], error="broken")
         first = other.ok("PUSH", queue="family", data=1)["id"]
@@ -71,7 +71,11 @@ def over_lines(port: int) -> None:
         other.ok("PULL", queue="empty", timeout=1)
         other.send("PULL", queue="empty", timeout=60_000)
     with LineClient(("127.0.0.1", port)) as client:
-        client.ok("PULL", queue="watched")
+        client.ok("PURGEDLQ", queue="many")
+        for queue in ("watched", "many"):
+            finish(client, queue)
+        client.ok("PUSH", queue="watched", data=1)
+        client.ok("ACK", id=client.ok("PULL", queue="watched")["job"]["id"])
         client.send_raw(b'{"cmd":"PUSH","data":"' + HALF)
         client.vanish()
 
@@ -97,6 +101,9 @@ def over_http(port: int) -> None:
             refused = {"cmd": "ACK", "id": 10**6}  # waits for the disk with the others
             client.ask("POST", "/commands", b"\n".join(json.dumps(one).encode() for one in (held, held, refused)))
         client.ask("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 1})
+        rest = {"cmd": "PULLB", "queue": "web", "count": BATCH, "timeout": 0}
+        while jobs := client.ask("POST", "/commands", rest).json["jobs"]:
+            client.ask("POST", "/commands", {"cmd": "ACKB", "ids": [job["id"] for job in jobs]})
         client.send("POST", "/commands", {"cmd": "PULL", "queue": "empty", "timeout": 60_000})
     with LineClient(("127.0.0.1", port)) as client:
         client.send_raw(b"POST /commands HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n" + HALF)
@@ -175,5 +182,10 @@ def through(client: LineClient, batches: int) -> None:
     jobs = [{"data": "x" * PAYLOAD_BYTES}] * BATCH
     for _ in range(batches):
         client.ok("PUSHB", queue="flow", jobs=jobs)
-        taken = client.ok("PULLB", queue="flow", count=BATCH)["jobs"]
-        client.ok("ACKB", ids=[job["id"] for job in taken], tokens=[job["token"] for job in taken])
+        finish(client, "flow")
+
+
+def finish(client: LineClient, queue: str) -> None:
+    """Do all that waits in a queue."""
+    while jobs := client.ok("PULLB", queue=queue, count=BATCH, timeout=0)["jobs"]:
+        client.ok("ACKB", ids=[job["id"] for job in jobs], tokens=[job["token"] for job in jobs])

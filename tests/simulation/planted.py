@@ -26,7 +26,7 @@ from flashq.engine.leases import Lease, parse_token
 from flashq.engine.limits import Limits
 from flashq.engine.parking import Parking
 from flashq.engine.ready import Ready
-from flashq.engine.records import Changed, CronSet
+from flashq.engine.records import Changed, Collected, CronSet
 from flashq.engine.settle import Settle
 from flashq.engine.waiters import Call
 from flashq.engine.watchers import Watchers
@@ -473,7 +473,7 @@ def an_older_change_wins_in_the_fold(patch: pytest.MonkeyPatch) -> None:
         if record.state == FAILED:
             self._queue(record.queue).failed += 1
 
-    patch.setattr(Fold, "_change", change)
+    patch.setitem(Fold._FEEDERS, Changed, change)
 
 
 def a_client_id_is_forgotten_when_the_job_ends(patch: pytest.MonkeyPatch) -> None:
@@ -520,7 +520,7 @@ def a_place_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
 
 def inputs_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     """What a job has collected is lost in a restart."""
-    patch.setattr(Fold, "_collect", lambda self, record: None)
+    patch.setitem(Fold._FEEDERS, Collected, lambda fold, record: None)
 
 
 def only_remembered_results_are_collected(patch: pytest.MonkeyPatch) -> None:
