@@ -116,7 +116,7 @@ class Plan:
             "purge_dead": 0.15, "pause": 0.4, "resume": 0.6, "rate": 0.4, "rate_clear": 0.3, "slots": 0.4,
             "slots_clear": 0.3, "cron": 0.2, "cron_delete": 0.1, "hello": 0.7, "beat": 0.9, "bye": 0.25,
             "subscribe": 0.1, "unsubscribe": 0.1, "ping": 0.1, "wrong": 0.4, "close": 0.5, "stall": 0.5,
-            "clock": 0.25, "crash": 0.2, "write_error": 0.06, "fade": 0.3,
+            "clock": 0.25, "crash": 0.2, "write_error": 0.06, "fade": 0.3, "thin": 0.2,
         }  # fmt: skip
         for kind in now_and_then:
             now_and_then[kind] *= random.choice((0.0, 0.5, 1.0, 1.0, 3.0))
@@ -512,6 +512,11 @@ class Workload:
     def _fade(self) -> None:
         """All that is left to do takes its time: the disk comes to rest."""
         self.world.pass_time(50)
+
+    def _thin(self) -> None:
+        """What happens to chunks in which few jobs are left happens to all: nobody may notice."""
+        for chunk in self.world.runtime.engine.jobs.chunks.values():
+            chunk.thin_out()
 
     def _crash(self) -> None:
         self.faults += 1

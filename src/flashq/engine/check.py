@@ -54,7 +54,7 @@ def _columns(engine: Engine) -> list[str]:
             wrong.append(f"chunk {number} counts {chunk.live} jobs and holds {len(live)}")
         if live and (number << CHUNK_BITS) + live[-1] >= engine.jobs.next_id:
             wrong.append(f"job {(number << CHUNK_BITS) + live[-1]} is not below the next id {engine.jobs.next_id}")
-        held = set(compress(_SLOTS, chunk.lease))
+        held = set(compress(_SLOTS, chunk.lease[0:CHUNK]))
         due = {slot for slot in live if chunk.state[slot] in (ACTIVE, COMPLETED)}
         if held != due:
             wrong.append(f"chunk {number}: leases at slots {sorted(held ^ due)[:5]} do not fit the states")

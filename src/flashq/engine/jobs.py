@@ -5,14 +5,16 @@ A job is not an object. Ids are handed out without gaps, so a job is a *slot* in
 four pointers and a byte; a pushed batch is written by slice assignments, whatever its size. What only few jobs have
 (a key, parents, a failed attempt, progress) stands in an `Extra` by id.
 
-A chunk is freed when its last job is forgotten.
+A chunk is freed when its last job is forgotten, and made small when few are left.
 """
 
+from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
+from flashq.engine.columns import Column, Sparse
 from flashq.engine.leases import Lease
 from flashq.engine.queue import Options
 from flashq.model import UNKNOWN
@@ -22,8 +24,17 @@ CHUNK_BITS: Final = 12
 CHUNK: Final = 1 << CHUNK_BITS
 MASK: Final = CHUNK - 1
 
+FEW: Final = 64
+"""Jobs in a chunk up to which its columns are made sparse: at so many a job costs about twice `JOB_BYTES`."""
+
+LOOKED_AFTER: Final = 2
+"""Old chunks that are looked at when a new one is made: all of them in the time in which half as many come."""
+
 JOB_BYTES: Final = 160
 """What a waiting job costs in memory beside its payload: object header, four pointers, its share of the chunk."""
+
+_EMPTY: Final[list[Any]] = [None] * CHUNK
+"""Slots without a job hold None; nobody reads a slot whose state is UNKNOWN, hence the plain types of the columns."""
 
 EDGE_BYTES: Final = 400
 """What a parent costs in memory while its child lives: its id in a list, and the edge in both directions."""
@@ -79,14 +90,19 @@ class Chunk:
     __slots__ = ("created", "data", "lease", "live", "options", "state")
 
     def __init__(self) -> None:
-        # Slots without a job hold None; nobody reads a slot whose state is UNKNOWN, hence the plain types.
-        self.data: list[bytes] = [None] * CHUNK  # type: ignore[list-item]
-        self.options: list[Options] = [None] * CHUNK  # type: ignore[list-item]
-        self.created: list[int] = [0] * CHUNK
-        self.lease: list[Lease] = [None] * CHUNK  # type: ignore[list-item]
+        self.data: Column[bytes] = _EMPTY.copy()
+        self.options: Column[Options] = _EMPTY.copy()
+        self.created: Column[int] = [0] * CHUNK
+        self.lease: Column[Lease] = _EMPTY.copy()
         self.state = bytearray(CHUNK)
         self.live = 0
         """Slots that hold a job."""
+
+    def thin_out(self) -> None:
+        """Keep no room for slots that hold no job. Nobody can tell, except by the memory and the time that it takes."""
+        held = [slot for slot, state in enumerate(self.state) if state != UNKNOWN]
+        self.data, self.options = Sparse(self.data, held), Sparse(self.options, held)
+        self.created, self.lease = Sparse(self.created, held), Sparse(self.lease, held)
 
 
 class Run(NamedTuple):
@@ -100,12 +116,14 @@ class Run(NamedTuple):
 class Jobs:
     """All jobs that are alive or remembered."""
 
-    __slots__ = ("bytes", "chunks", "collectors", "customs", "extras", "next_id")
+    __slots__ = ("_dense", "bytes", "chunks", "collectors", "customs", "extras", "next_id")
 
     def __init__(self, next_id: int = 1) -> None:
         self.next_id = next_id
         self.chunks: dict[int, Chunk] = {}
         """By ``id >> CHUNK_BITS``; within a chunk a job's slot is ``id & MASK``."""
+        self._dense: deque[int] = deque()
+        """Chunks that were not thinned out, those first that were looked at longest ago."""
         self.extras: dict[int, Extra] = {}
         self.customs: dict[str, int] = {}
         """The clients' own ids."""
@@ -120,7 +138,7 @@ class Jobs:
         self.next_id = id + 1
         chunk = self.chunks.get(id >> CHUNK_BITS)
         if chunk is None:
-            chunk = self.chunks[id >> CHUNK_BITS] = Chunk()
+            chunk = self._new_chunk(id >> CHUNK_BITS)
         slot = id & MASK
         chunk.data[slot] = data
         chunk.options[slot] = options
@@ -147,7 +165,7 @@ class Jobs:
             id = first + done
             chunk = self.chunks.get(id >> CHUNK_BITS)
             if chunk is None:
-                chunk = self.chunks[id >> CHUNK_BITS] = Chunk()
+                chunk = self._new_chunk(id >> CHUNK_BITS)
             slot = id & MASK
             part = min(count - done, CHUNK - slot)
             end = slot + part
@@ -291,6 +309,22 @@ class Jobs:
                 self.let_go(extra)
                 if extra.custom_id is not None:
                     del self.customs[extra.custom_id]
+
+    def _new_chunk(self, number: int) -> Chunk:
+        """An empty chunk. For each some old ones are looked at, so the work is spread over the jobs that come."""
+        dense = self._dense
+        for _ in range(min(LOOKED_AFTER, len(dense))):
+            old = dense.popleft()
+            chunk = self.chunks.get(old)
+            if chunk is None:
+                continue
+            if chunk.live <= FEW:
+                chunk.thin_out()
+            else:
+                dense.append(old)
+        dense.append(number)
+        made = self.chunks[number] = Chunk()
+        return made
 
     def _count(self, extra: Extra, bytes: int) -> None:
         extra.weight += bytes

@@ -135,7 +135,7 @@ def _candidates(
         return (), cost
     if queues is not None and count > READ:
         cost += READ
-        if not any(options is not None and options.queue in queues for options in set(chunk.options)):
+        if not any(options is not None and options.queue in queues for options in set(chunk.options[0:CHUNK])):
             return (), cost
     if state != UNKNOWN:
         return _backwards(chunk.state, state, stop), cost

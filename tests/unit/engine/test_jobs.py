@@ -1,5 +1,6 @@
 """Every job by its id: columns in chunks, written one by one or in runs, freed when nobody is left."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engine.strategies import steps_of
 
-from flashq.engine.jobs import CHUNK, JOB_BYTES, MASK, Extra, Jobs
+from flashq.engine.columns import Sparse
+from flashq.engine.jobs import CHUNK, FEW, JOB_BYTES, LOOKED_AFTER, MASK, Extra, Jobs
 from flashq.engine.queue import Options, Queue
 from flashq.model import ACTIVE, UNKNOWN, WAITING
 
@@ -39,9 +41,11 @@ def test_a_run_is_the_same_as_its_jobs(start: int, count: int) -> None:
     assert run.chunks.keys() == single.chunks.keys()
     for number, chunk in run.chunks.items():
         other = single.chunks[number]
-        assert (chunk.data, chunk.options, chunk.created) == (other.data, other.options, other.created)
-        assert (chunk.state, chunk.lease, chunk.live) == (other.state, other.lease, other.live)
-        assert len(chunk.data) == len(chunk.options) == len(chunk.created) == len(chunk.state) == CHUNK
+        for columns in zip(*((one.data, one.options, one.created, one.lease) for one in (chunk, other)), strict=True):
+            ours, theirs = (column[0:CHUNK] for column in columns)
+            assert ours == theirs
+            assert len(ours) == CHUNK
+        assert (chunk.state, chunk.live) == (other.state, other.live)
 
 
 def test_states_are_read_and_written() -> None:
@@ -140,10 +144,62 @@ def test_forgetting_frees_everything() -> None:
     assert jobs.next_id == 4
 
 
+def thinned(jobs: Jobs) -> list[int]:
+    """The chunks that were thinned out."""
+    return [number for number, chunk in jobs.chunks.items() if isinstance(chunk.data, Sparse)]
+
+
+def fill(jobs: Jobs, chunks: int) -> None:
+    """Jobs up to the end of so many further chunks."""
+    jobs.add_run(PLAIN, [b""] * (chunks * CHUNK - (jobs.next_id & MASK)), 0, WAITING)
+
+
+def test_chunks_of_which_little_is_left_become_small() -> None:
+    """As others come, and only those: of the newest, and of the full ones, every slot is needed."""
+    jobs = Jobs(CHUNK)
+    fill(jobs, 6)
+    jobs.forget([id for id in range(CHUNK, 3 * CHUNK) if id % 1_000])
+    jobs.forget([*range(3 * CHUNK, 4 * CHUNK)])
+    assert thinned(jobs) == []
+    fill(jobs, 4)
+    assert thinned(jobs) == [1, 2]
+    jobs.forget([*range(4 * CHUNK + FEW, 5 * CHUNK)])
+    jobs.forget([*range(5 * CHUNK + FEW + 1, 6 * CHUNK)])
+    fill(jobs, 4 * LOOKED_AFTER)
+    assert thinned(jobs) == [1, 2, 4]
+
+
+def test_the_newest_chunk_stays_as_it_is() -> None:
+    """Though it was empty, and freed, before others came into it."""
+    jobs = Jobs(CHUNK)
+    for _ in range(10):
+        jobs.forget([jobs.add(PLAIN, b"", 0, WAITING)])
+    jobs.add(PLAIN, b"", 0, WAITING)
+    assert thinned(jobs) == []
+
+
+def test_a_chunk_that_is_thinned_out_is_small() -> None:
+    """One old job keeps some kilobytes, where a list for each column would be a hundred and more."""
+    tracemalloc.start()
+    try:
+        jobs = Jobs(0)
+        fill(jobs, 100)
+        jobs.forget([id for id in range(100 * CHUNK) if id & MASK])
+        before = tracemalloc.get_traced_memory()[0]
+        for chunk in jobs.chunks.values():
+            chunk.thin_out()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert before / 100 > 128 * 1024
+    assert after / 100 < 6 * 1024
+
+
 STEPS = st.one_of(
     st.tuples(st.just("add"), st.integers(0, 5)),
     st.tuples(st.just("run"), st.integers(1, 3_000)),
     st.tuples(st.just("forget"), st.integers(1, 5_000)),
+    st.tuples(st.just("thin"), st.integers(0, 5)),
 )
 
 
@@ -165,6 +221,9 @@ def test_it_is_a_dictionary(steps: list[tuple[str, int]], start: int) -> None:
             for data in payloads:
                 naive[next_id] = (data, options, count, ACTIVE)
                 next_id += 1
+        elif step == "thin":
+            for chunk in list(jobs.chunks.values())[count:]:
+                chunk.thin_out()
         else:
             gone = list(naive)[:: count % 2 + 1][:count]
             jobs.forget(gone)
