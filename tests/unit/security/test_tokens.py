@@ -3,8 +3,7 @@
 import random
 import secrets
 from collections.abc import Callable
-from itertools import chain
-from math import sqrt
+from math import ceil, sqrt
 from statistics import fmean, variance
 from time import perf_counter_ns
 from typing import Final
@@ -65,8 +64,8 @@ def difference(find: Callable[[str], object], one: list[str], other: list[str]) 
     """Welch's t between the times that two kinds of guesses take, asked for in random order.
 
     A guess is one observation, however often it was asked for: its place in memory makes it a little faster or slower
-    each time. All are made anew, so that chance decides on their places. What takes longest is left out: an interrupt
-    tells of the machine.
+    each time. All are made anew, so that chance decides on their places. Of each the longest tenth is left out: an
+    interrupt tells of the machine.
     """
     order = random.Random()
     guesses = [(kind, word) for kind, words in enumerate((one, other)) for word in words]
@@ -79,10 +78,9 @@ def difference(find: Callable[[str], object], one: list[str], other: list[str]) 
         began = perf_counter_ns()
         find(guess)
         taken[number].append(perf_counter_ns() - began)
-    longest = sorted(chain(*taken))[int(TRIES * 0.9)]
     means: tuple[list[float], list[float]] = ([], [])
     for (kind, _), times in zip(guesses, taken, strict=True):
-        means[kind].append(fmean(time for time in times if time <= longest))
+        means[kind].append(fmean(sorted(times)[: ceil(0.9 * len(times))]))
     spread = sum(variance(each) / len(each) for each in means)
     return abs(fmean(means[0]) - fmean(means[1])) / sqrt(spread)
 
