@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Final
 
 from benchmarks.echo import EchoServer
-from benchmarks.load import ask, check_ok, connect, receive
+from benchmarks.load import ask, check_ok, connect, fill, receive
 from benchmarks.report import Durability, Goal, Result, Size, main
 from benchmarks.server import Server
 from flashq import FlashQ
@@ -34,6 +34,10 @@ SECONDS: Final = 2
 CONNECTIONS: Final = 16
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 
+BACKED_UP: Final = 500_000
+"""Jobs that wait while backups are made."""
+BACKUP: Final = b'{"cmd":"BACKUP"}\n'
+
 
 def run(size: Size) -> Iterator[Result]:
     """All of it."""
@@ -43,6 +47,7 @@ def run(size: Size) -> Iterator[Result]:
         yield from steady_pushes(size, durability)
     for durability in durabilities:
         yield from deliveries(size, durability)
+    yield from beside_backups(size)
 
 
 def round_trip(size: Size) -> Iterator[Result]:
@@ -63,6 +68,16 @@ def steady_pushes(size: Size, durability: Durability) -> Iterator[Result]:
         with Server(durability) as server:
             runs.append(_steady_pushes(server, size.jobs(RATE * SECONDS)))
     yield from _percentiles(f"push, {RATE:,} a second over {CONNECTIONS} connections", durability, runs)
+
+
+def beside_backups(size: Size) -> Iterator[Result]:
+    """As `steady_pushes`, while one backup after the other is made of a database with many jobs."""
+    runs, waiting = [], size.jobs(BACKED_UP)
+    for _ in range(size.runs):
+        with Server("full") as server:
+            fill(server, b"waiting", b'"%b"' % (b"x" * 78), waiting)
+            runs.append(_steady_pushes(server, size.jobs(RATE * SECONDS), backups=True))
+    yield from _percentiles(f"push, {RATE:,} a second, while backups are made of {waiting:,} jobs", "full", runs)
 
 
 def deliveries(size: Size, durability: Durability) -> Iterator[Result]:
@@ -142,11 +157,13 @@ class Timetable:
         self.latencies.append(now - self._start - job / self._rate)
 
 
-def _steady_pushes(server: Server, jobs: int) -> list[float]:
-    connections = _connected(server, CONNECTIONS)
+def _steady_pushes(server: Server, jobs: int, *, backups: bool = False) -> list[float]:
+    *connections, operator = _connected(server, CONNECTIONS + 1)
     pending: dict[int, deque[int]] = {one.fileno(): deque() for one in connections}
     line = b'{"cmd":"PUSH","queue":"bench","data":{"n":1234567}}\n'
-    ready, by_number = _poll(connections)
+    ready, by_number = _poll([*connections, operator])
+    if backups:
+        operator.sendall(BACKUP)
     table = Timetable(jobs, RATE, perf_counter() + 0.01)
     while not table.done:
         for job in table.due(perf_counter()):
@@ -156,10 +173,13 @@ def _steady_pushes(server: Server, jobs: int) -> list[float]:
         for number, _ in ready.poll(0):
             data = receive(by_number[number])
             check_ok(data)
+            if by_number[number] is operator:
+                operator.sendall(BACKUP)
+                continue
             now = perf_counter()
             for _ in range(data.count(b"\n")):
                 table.answered(pending[number].popleft(), now)
-    _close(connections)
+    _close([*connections, operator])
     return table.latencies
 
 
