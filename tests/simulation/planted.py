@@ -26,7 +26,7 @@ from flashq.engine.leases import Lease, parse_token
 from flashq.engine.limits import Limits
 from flashq.engine.parking import Parking
 from flashq.engine.ready import Ready
-from flashq.engine.records import Changed, Collected, CronSet
+from flashq.engine.records import Changed, Collected, CronSet, Pushed
 from flashq.engine.settle import Settle
 from flashq.engine.waiters import Call
 from flashq.engine.watchers import Watchers
@@ -171,10 +171,10 @@ def a_timeout_uses_up_no_attempt(patch: pytest.MonkeyPatch) -> None:
     """A poison job that never answers is tried for ever."""
     real = Settle._end_attempt
 
-    def end_attempt(self: Settle, id: int, *arguments: Any, timed_out: bool = False) -> None:
+    def end_attempt(self: Settle, id: int, *arguments: Any, timed_out: bool = False, **more: Any) -> None:
         if timed_out:
             self._jobs.extra(id).attempts -= 1
-        real(self, id, *arguments, timed_out=timed_out)
+        real(self, id, *arguments, timed_out=timed_out, **more)
 
     patch.setattr(Settle, "_end_attempt", end_attempt)
 
@@ -327,7 +327,8 @@ def ids_begin_behind_the_last_job(patch: pytest.MonkeyPatch) -> None:
 
     def restore(snapshot: Any, *arguments: Any, **more: Any) -> Engine:
         snapshot.jobs = list(snapshot.jobs)
-        snapshot.next_id = max([row.id for row in snapshot.jobs], default=0) + 1
+        last = [job.first + len(job.data) - 1 if isinstance(job, Pushed) else job.id for job in snapshot.jobs]
+        snapshot.next_id = max(last, default=0) + 1
         return real(snapshot, *arguments, **more)
 
     patch.setattr("tests.simulation.world.restore", restore)
