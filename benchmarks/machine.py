@@ -30,7 +30,7 @@ def describe(*, pinned: bool = True) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "uvloop", "apsw"))
     return (
         f"{_processor()}, {cores} ({sharing}), {platform.python_implementation()} {platform.python_version()}, "
-        f"a loop of {PACE_TURNS:,} turns takes {quick:.0f} to {slow:.0f} ms, "
+        f"a loop of {PACE_TURNS:,} turns takes {quick:.1f} to {slow:.1f} ms, "
         f"{platform.system()} {platform.release()}, {libraries}, data on {_file_system()} (a sync of 4 KiB takes "
         f"{_sync_ms():.2f} ms), load average at the start {os.getloadavg()[0]:.1f}"
     )
