@@ -15,7 +15,7 @@ CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity
 
 PACE_RUNS: Final = 50
 PACE_TURNS: Final = 200_000
-"""About a second of one loop of Python, in pieces that tell of every change of pace."""
+"""A loop of Python that does nothing, so often that changes of pace within some tenths of a second show."""
 
 
 def describe(*, pinned: bool = True) -> str:
