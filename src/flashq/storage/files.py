@@ -53,14 +53,16 @@ class FolderLock:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the data folder, for its owner only, if it is missing.
+    """Make the data folder, for its owner only, and whatever is missing above it, so that a power cut takes none away.
 
     Raises:
         OSError: it cannot be made, or is not a folder.
     """
-    if not folder.is_dir():
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    if missing:
         folder.mkdir(mode=_FOLDER_MODE, parents=True)
-        sync_folder(folder.parent)
+    for made in missing:
+        sync_folder(made.parent)
 
 
 def make_file(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flashq.errors import StorageError
+from flashq.storage import files
 from flashq.storage.files import FolderLock, make_file, make_folder, publish, read_ahead, read_head, sync_folder
 
 
@@ -48,6 +49,14 @@ def test_a_new_folder_is_private(tmp_path: Path) -> None:
     """Made with all its parents, for its owner alone."""
     make_folder(tmp_path / "a" / "b")
     assert mode(tmp_path / "a" / "b") == 0o700
+
+
+def test_the_name_of_each_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut that took away the one above would take everything."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert sorted(synced) == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
