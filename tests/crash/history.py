@@ -80,6 +80,10 @@ class History:
             whole.most_active = max(whole.most_active, part.most_active)
         return whole
 
+    def ids(self) -> set[int]:
+        """Of all jobs that an answer told of."""
+        return {push.id for push in self.pushes if push.id} | {delivery.id for delivery in self.deliveries}
+
     def acknowledged(self) -> int:
         """Jobs that were completed for certain."""
         return len({ack.id for ack in self.acks if ack.outcome in ("ok", "already")})
@@ -218,7 +222,7 @@ def untold(history: History, told: dict[int, list[Entry]]) -> list[str]:
     fails: dict[int, list[str]] = defaultdict(list)
     for fail in history.fails:
         fails[fail.id].append(fail.outcome)
-    known = {push.id for push in history.pushes} | deliveries.keys()
+    known = history.ids()
     found: list[str] = []
     unseen = 0
     for id, entries in told.items():

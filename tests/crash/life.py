@@ -28,7 +28,7 @@ from flashq.storage.sqlite import SqliteStorage
 EXIT_STORAGE: Final = 74
 EXIT_START: Final = 1
 
-NEW, OLD = "new", "old"
+NEW, OLD, BACKUPS = "new", "old", "backups"
 OLD_GROUPS: Final = 3
 """Groups in the journal of the old database, from its former owner."""
 
@@ -44,8 +44,12 @@ BACKUP_AFTER: Final = 18
 
 
 def backups_of(database: Path) -> BackupFolder:
-    """Where its backups are. The clock stands still, as every life must make the same calls."""
-    return BackupFolder(database, database.parent / "backups", keep=1, wall_ms=lambda: 1_700_000_000_000)
+    """Where its backups are: outside of its folder, so that a call tells by its file what would suffer.
+
+    The clock stands still, as every life must make the same calls.
+    """
+    name, lives = database.parent.name, database.parents[1]
+    return BackupFolder(database, lives / BACKUPS / name, keep=1, wall_ms=lambda: 1_700_000_000_000)
 
 
 def _small_pieces() -> None:

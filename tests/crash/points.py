@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import msgspec
 from tests.conformance.storage import History, Seen, answered, asked, long_history, questions, seen
-from tests.crash.life import BACKUP_AFTER, EXIT_START, EXIT_STORAGE, LIVES, NEW, OLD, OLD_GROUPS, backups_of
+from tests.crash.life import BACKUP_AFTER, BACKUPS, EXIT_START, EXIT_STORAGE, LIVES, NEW, OLD, OLD_GROUPS, backups_of
 
 from flashq.errors import StorageError
 from flashq.storage.schema import APPLICATION_ID, migrate, steps
@@ -100,6 +100,7 @@ class Stage:
         self._blobs.write_bytes(msgspec.msgpack.encode(self._groups.blobs))
         self._beginning = folder / "beginning"
         self._make_old_database(self._beginning / OLD)
+        (self._beginning / BACKUPS).mkdir()
 
     def points(self) -> list[Point]:
         """Every call of a life that concerns its databases, found in a life without a fault."""
@@ -160,15 +161,15 @@ class Stage:
             most = max([number for what, number in told if what == "begin"], default=before)
             self._judge_one(run.folder / name / "flashq.db", least, most)
         backed_up = [number for _, what, number in run.notes if what == "backed up"]
-        self._judge_backup(run.folder / NEW / "flashq.db", backed_up)
+        self._judge_backup(run, backed_up)
 
-    def _judge_backup(self, database: Path, backed_up: list[int]) -> None:
+    def _judge_backup(self, run: Run, backed_up: list[int]) -> None:
         """What has the name of a backup is one; that which was told of is there, and of others nothing is left."""
-        backups_of(database).clear()
-        left = list((database.parent / "backups").glob("*"))
+        backups_of(run.folder / NEW / "flashq.db").clear()
+        left = list((run.folder / BACKUPS / NEW).glob("*"))
         assert len(left) >= len(backed_up), "a backup is gone"
         for path in left:
-            restored = database.parent / "restored" / "flashq.db"
+            restored = run.folder / "restored" / "flashq.db"
             restored.parent.mkdir(mode=0o700)
             path.rename(restored)
             storage, number = _opened(restored)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.crash.life import EXIT_STORAGE, NEW, OLD
+from tests.crash.life import BACKUPS, EXIT_STORAGE, NEW, OLD
 from tests.crash.points import Point, Run, Stage, every, finds, stage
 from tests.crash.test_disk import EXIT_SECONDS, SLACK_SECONDS, strace
 from tests.fakes.server_process import EndOfAnswers, ServerProcess
@@ -36,7 +36,7 @@ def may_be_borne(point: Point) -> bool:
     SQLite bears it when it cannot sync the folder, which it does with fdatasync: a start syncs the folder itself, with
     fsync, before anything is accepted. And what happens to a backup does not happen to its database.
     """
-    of_a_backup = point.file.startswith(f"{NEW}/backups")
+    of_a_backup = point.file.startswith(BACKUPS)
     return of_a_backup or point.call not in WRITING or (point.call == "fdatasync" and point.file in (NEW, OLD))
 
 

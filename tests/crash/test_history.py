@@ -90,6 +90,12 @@ def seen() -> History:
     return History.of_all([good(), History(fails=[Fail(3, "ok"), Fail(3, "stale")], unanswered=1)])
 
 
+def test_the_jobs_that_can_be_asked_for() -> None:
+    """A push without an answer gave no id."""
+    unanswered = History(pushes=[Push("lost on its way", 1.0)])
+    assert History.of_all([seen(), unanswered]).ids() == {1, 2, 3}
+
+
 def test_a_history_that_is_right() -> None:
     """Restarts, retries and answers that never came leave no contradiction."""
     assert untold(seen(), told()) == []

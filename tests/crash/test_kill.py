@@ -157,7 +157,7 @@ class Ordeal:
 
     def check_histories(self) -> None:
         """Compare what the server tells of some thousands of jobs with what the clients saw."""
-        known = sorted({push.id for push in self.history.pushes} | {each.id for each in self.history.deliveries} - {0})
+        known = sorted(self.history.ids())
         fold(self._server.url, self._server.data)
         asked = self._dice.sample(known, min(len(known), ASKED)) + [known[-1] + more for more in range(1, 100)]
         with self._server as server:
