@@ -18,6 +18,7 @@ from tests.fakes.event_source import EventSource
 from tests.fakes.http_client import HttpClient
 from tests.fakes.postgres import Databases
 from tests.fakes.server_process import LineClient, ServerProcess
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from flashq.config import Config
@@ -87,6 +88,9 @@ def over_http(port: int) -> None:
             assert client.ask("POST", "/queues/web/jobs", {"data": number}).status == 200
         for path in ("/health", "/metrics/prometheus", "/queues", "/openapi.json", "/none"):
             client.ask("GET", path)
+        assert client.ask("GET", "/events?types=none").status == 400
+        with pytest.raises(InvalidStatus):
+            connect(f"ws://127.0.0.1:{port}/ws?types=none", proxy=None)
         with EventSource(port, "/events") as listener:
             client.ask("POST", "/queues/web/jobs", {"data": "told"})
             listener.next()

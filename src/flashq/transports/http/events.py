@@ -15,7 +15,7 @@ from flashq.observe.ring import Told
 from flashq.observe.streams import Ending, Portion, Stream, Streams
 from flashq.protocol.codec import encode, failure
 from flashq.protocol.requests import Subscribe
-from flashq.transports.calls import Pending
+from flashq.transports.calls import Outcome, Pending
 from flashq.transports.http.auth import query_of
 from flashq.transports.http.endpoints import Door, Receive, Scope, Send, send_all, send_error
 from flashq.transports.http.envelope import JSON, SAFE, Headers, refusal
@@ -65,13 +65,14 @@ class Events:
         """Tell one listener, until it goes."""
         outlet = _Outlet(scope, send, self._form, self._streams, beats=True)
         try:
-            await outlet.subscribe(self._door, scope)
+            refused = await outlet.subscribe(self._door, scope)
+            if refused:
+                await send_error(send, refused)
+                return
             await send({"type": "http.response.start", "status": 200, "headers": SSE})
             await outlet.begin()
             while (await receive())["type"] == "http.request":
                 pass
-        except FlashQError as error:
-            await send_error(send, error)
         finally:
             outlet.close()
 
@@ -91,12 +92,12 @@ class WebSockets:
         await receive()
         outlet = _Outlet(scope, send, self._plain, self._streams, beats=False)
         try:
-            try:
-                if await outlet.subscribe(self._door, scope):
-                    outlet.form = self._numbered
-            except FlashQError as error:
-                await _reject(receive, send, error)
+            refused = await outlet.subscribe(self._door, scope)
+            if refused:
+                await _reject(receive, send, refused)
                 return
+            if outlet.goes_on:
+                outlet.form = self._numbered
             await send({"type": "websocket.accept"})
             await outlet.begin()
             while (await receive())["type"] != "websocket.disconnect":
@@ -121,7 +122,11 @@ async def _no_websocket(_: Scope, __: Receive, send: Send) -> None:
 
 
 class _Outlet:
-    """The door's side of a stream."""
+    """The door's side of a stream.
+
+    Attributes:
+        goes_on: whether the listener named an event to go on from, even an empty one.
+    """
 
     __slots__ = (
         "_begun",
@@ -132,6 +137,7 @@ class _Outlet:
         "_task",
         "_transport",
         "form",
+        "goes_on",
         "session",
         "stream",
     )
@@ -145,15 +151,20 @@ class _Outlet:
         self._ended = False
         self._in_line = False
         self.form = form
+        self.goes_on = False
         self.session = Session()
         self.stream = Stream(streams, self, self._revoked, beats=beats)
 
-    async def subscribe(self, door: Door, scope: Scope) -> bool:
-        """Let the listener hear what it asks for. Returns whether it named an event to go on from, even an empty one.
+    async def subscribe(self, door: Door, scope: Scope) -> FlashQError | None:
+        """Let the listener hear what it asks for. Returns why it may not; see `Outcome`."""
+        try:
+            begun = self._ask(door, scope)
+        except FlashQError as error:
+            return error.with_traceback(None)
+        outcome = await begun.future if isinstance(begun, Pending) else begun
+        return outcome if isinstance(outcome, FlashQError) else None
 
-        Raises:
-            FlashQError: it may not.
-        """
+    def _ask(self, door: Door, scope: Scope) -> Outcome | Pending:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.session = door.gate.admit(scope, headers, same_site=True, token_in_query=True)
         query = query_of(scope)
@@ -163,12 +174,10 @@ class _Outlet:
         request = Subscribe(queue=scope["path_params"].get("queue", ALL), events=types)
         begun = door.calls.begin(self.session, request, lambda _, __: b"")
         last = headers.get(b"last-event-id", b"").decode("latin-1") or query.get("last_event_id")
+        self.goes_on = last is not None
         if last:
             self.stream.replay(_number(last, self._streams.hub.boot))
-        outcome = await begun.future if isinstance(begun, Pending) else begun
-        if isinstance(outcome, FlashQError):
-            raise outcome
-        return last is not None
+        return begun
 
     async def begin(self) -> None:
         """The connection can take events."""
