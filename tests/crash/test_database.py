@@ -40,6 +40,9 @@ RESUME_SECONDS: Final = 3
 SLACK_SECONDS: Final = 1.5
 """For a machine that is busy with other things."""
 
+CHANCES: Final = 5
+"""How often a database that does not sync is killed: of one that had just synced by itself nothing is lost."""
+
 EXIT_STORAGE: Final = 74
 DATABASE: Final = "flashq"
 
@@ -88,6 +91,7 @@ class Canary(Client):
 
     def __init__(self, server: ServerProcess) -> None:
         super().__init__(server.client, SEED + 99, lambda: 0)
+        self._server = server
         self.slowest = 0.0
         self.confirmed_at = 0.0
         self.answers: Counter[str] = Counter()
@@ -106,6 +110,14 @@ class Canary(Client):
         else:
             assert answer["code"] in NO_ANSWERS, answer
         self._stop_asked.wait(0.01)
+
+    def survives(self) -> bool:
+        """Wait until something is confirmed again, or the server has ended. Returns whether it goes on."""
+        began = time.monotonic()
+        while self._server.running and self.confirmed_at < began:
+            assert time.monotonic() < began + 10 * RESUME_SECONDS, "it neither ends nor confirms anything"
+            time.sleep(0.005)
+        return self._server.running
 
     def await_confirmation(self, after: float) -> float:
         """Wait until something that ended after this moment was confirmed. Returns how long that took, in seconds."""
@@ -221,9 +233,14 @@ def test_a_database_that_does_not_sync_is_noticed(tmp_path: Path) -> None:
     """Relaxed commits die with the database, and the server that finds them gone ends instead of going on."""
     with ordeal(tmp_path) as it:
         it.server.environment["DURABILITY"] = "relaxed"
-        with it.loaded():
-            it.cluster.kill()
-            it.cluster.start()
+        query(it.cluster.url, "ALTER SYSTEM SET wal_writer_delay = '10s'")  # or it may have synced all there is
+        query(it.cluster.url, "SELECT pg_reload_conf()")
+        with it.loaded() as canary:
+            for _ in range(CHANCES):
+                it.cluster.kill()
+                it.cluster.start()
+                if not canary.survives():
+                    break
             assert it.server.wait() == EXIT_STORAGE
         assert "back in time" in it.server.errors()
         assert any(fault.startswith("lost") for fault in it.wrong())
