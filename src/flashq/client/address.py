@@ -19,6 +19,7 @@ TLS that believes everybody only looks like TLS. A certificate of one's own is b
 """
 
 import os
+import re
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -33,6 +34,9 @@ HTTP_PORTS: Final = {"http": 80, "https": 443}
 
 URL_VARIABLE: Final = "FLASHQ_URL"
 CA_VARIABLE: Final = "FLASHQ_CA"
+
+_PLACE: Final = re.compile(r"\[[^][]*\](:.*)?|[^][]*", re.DOTALL)
+"""Host and port. Python takes what stands in brackets for the host, whatever is before, behind or open beside them."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -135,7 +139,9 @@ def parse(url: str) -> Address:
     try:
         parts = urlsplit(url)
     except ValueError:  # its sentence would repeat a part of the URL
-        raise BadRequest("Invalid: the FlashQ URL cannot be read: wrong brackets, or a host that is no name") from None
+        parts = None
+    if parts is None or not _PLACE.fullmatch(parts.netloc.rpartition("@")[2]):
+        raise BadRequest("Invalid: the FlashQ URL cannot be read: wrong brackets, or a host that is no name")
     if parts.query or parts.fragment:
         raise BadRequest(
             "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"

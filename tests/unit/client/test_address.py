@@ -170,6 +170,22 @@ def test_refusals_do_not_repeat_what_python_repeats(url: str) -> None:
     assert "hush" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "flashq://queue.example[::1]:6789",
+        "flashq://[::1]queue.example:6789",
+        "flashq://[::1][::2]",
+        "flashq://:secret@[::1]xamcret@[:ple",
+        "flashq+unix://[::1]x/run/f",
+    ],
+)
+def test_what_stands_beside_brackets(url: str) -> None:
+    """It is not forgotten: another server would be spoken to than the one that was named."""
+    with pytest.raises(BadRequest, match="wrong brackets"):
+        parse(url)
+
+
 def test_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whose certificates are believed: the argument's, else those of FLASHQ_CA, else the system's."""
     monkeypatch.setenv("FLASHQ_CA", "/etc/ours.pem")
