@@ -72,6 +72,8 @@ ENVIRONMENT_READERS: Final = (
 
 DATA_AS_CODE: Final = frozenset({"eval", "exec", "compile", "__import__", "os.system", "os.popen"})
 
+SPLITTERS: Final = frozenset({"urllib.parse.urlsplit", "urllib.parse.urlparse"})
+
 INPUT_OUTPUT: Final = frozenset({"open", "input", "print"})
 
 
@@ -149,6 +151,13 @@ def test_data_never_becomes_code(path: Path) -> None:
         if isinstance(node, ast.keyword) and node.arg == "shell" and not _is_false(node.value)
     ]
     assert shells == []
+
+
+@pytest.mark.parametrize("path", source_files(), ids=module_name)
+def test_one_way_to_take_a_url_apart(path: Path) -> None:
+    """Python's own forgets what stands beside the brackets of a host, and so leads to another one."""
+    if module_name(path) != "flashq.urls":
+        assert _uses(path, SPLITTERS) == []
 
 
 def _is_false(node: ast.expr) -> bool:

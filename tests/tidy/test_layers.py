@@ -7,13 +7,14 @@ from typing import Final
 import pytest
 from tests.tidy.source import SOURCE, imports, module_name, modules, own_imports, source_files
 
-WORDS: Final = ("flashq.errors", "flashq.model", "flashq.reasons", "flashq.protocol.limits")
+WORDS: Final = ("flashq.errors", "flashq.model", "flashq.reasons", "flashq.urls", "flashq.protocol.limits")
 """Level 0: the words that all share. They import nothing but each other."""
 
 MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "flashq.errors": (),
     "flashq.model": WORDS,
     "flashq.reasons": (),
+    "flashq.urls": (),
     "flashq.config": WORDS,
     "flashq.logs": (),
     "flashq.protocol.limits": (),

@@ -19,13 +19,13 @@ TLS that believes everybody only looks like TLS. A certificate of one's own is b
 """
 
 import os
-import re
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from msgspec import Struct
 
 from flashq.errors import BadRequest
+from flashq.urls import split_url
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 6789
@@ -34,9 +34,6 @@ HTTP_PORTS: Final = {"http": 80, "https": 443}
 
 URL_VARIABLE: Final = "FLASHQ_URL"
 CA_VARIABLE: Final = "FLASHQ_CA"
-
-_PLACE: Final = re.compile(r"\[[^][]*\](:.*)?|[^][]*", re.DOTALL)
-"""Host and port. Python takes what stands in brackets for the host, whatever is before, behind or open beside them."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -137,11 +134,9 @@ def parse(url: str) -> Address:
             the URL itself, which may carry a token.
     """
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError:  # its sentence would repeat a part of the URL
-        parts = None
-    if parts is None or not _PLACE.fullmatch(parts.netloc.rpartition("@")[2]):
-        raise BadRequest("Invalid: the FlashQ URL cannot be read: wrong brackets, or a host that is no name")
+        raise BadRequest("Invalid: the FlashQ URL cannot be read: wrong brackets, or a host that is no name") from None
     if parts.query or parts.fragment:
         raise BadRequest(
             "Invalid: a FlashQ URL has no part after ? or #; write such a character in a token as %3F, %23"

@@ -7,7 +7,6 @@ reads. So a new command is noted without a line of its own.
 
 from collections.abc import Callable, Hashable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from msgspec import structs
 from msgspec.json import encode
@@ -19,6 +18,7 @@ from flashq.engine.trail import JobHistory, Operations
 from flashq.errors import BadRequest, ShuttingDown
 from flashq.model import Instant
 from flashq.protocol import replies, requests
+from flashq.urls import split_url
 
 OFF: Final = "history is off: start the server with AUDIT=1"
 
@@ -94,5 +94,5 @@ def _said(request: requests.AnyRequest) -> tuple[str | None, str | None]:
         name: members[name] for name in sorted(TOLD & members.keys()) if members[name] is not None and name != target
     }
     if "url" in members:
-        told["host"] = urlsplit(members["url"]).hostname  # the rest of it may be a secret
+        told["host"] = split_url(members["url"]).hostname  # the rest of it may be a secret
     return str(members[target]) if target else None, encode(told).decode() if told else None

@@ -8,7 +8,8 @@ the registries of special-purpose addresses, because what Python calls global ha
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import inet_aton
 from typing import Final
-from urllib.parse import urlsplit
+
+from flashq.urls import split_url
 
 _INWARD_4: Final = tuple(
     IPv4Network(network)
@@ -70,7 +71,7 @@ def why_refused(url: str, *, private: bool) -> str | None:
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
         return "may hold only the characters of a URL; others are written as %XX, and names as punycode"
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
         port = parts.port
     except ValueError:
         return "cannot be read"

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from flashq.errors import StorageError
+from flashq.urls import split_url
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -134,6 +135,7 @@ class Session:
         """
         self.drop()
         with self._plainly():
+            split_url(self._url)  # raises where asyncpg would forget what stands beside the brackets of a host
             self._connection = self._run(
                 self._asyncpg.connect(
                     self._url,
@@ -253,7 +255,7 @@ def place_of(url: str) -> str:
         url: of the database; what of it could be a password is left out, also where it is written wrongly.
     """
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
         if url.count("@") > 1 or "@" in parts.path + parts.query + parts.fragment:
             raise ValueError
         query = parse_qs(parts.query)

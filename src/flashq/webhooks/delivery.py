@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
@@ -31,6 +30,7 @@ from flashq.errors import StorageError
 from flashq.protocol.limits import MAX_CALLS
 from flashq.security.signing import sign
 from flashq.transports.base import Gated
+from flashq.urls import split_url
 
 log = logging.getLogger("flashq")
 
@@ -295,7 +295,7 @@ def _note(call: Call, why: str | None) -> None:
     before, webhook.last_error = webhook.last_error, why
     host = ""
     with suppress(ValueError):
-        host = urlsplit(webhook.row.url).hostname or ""
+        host = split_url(webhook.row.url).hostname or ""
     if why is not None and before is None:
         log.warning("webhook %s: calls to %s fail: %s", webhook.row.id, host, why)
     elif why is None and before is not None:

@@ -37,6 +37,8 @@ def session(databases: Databases) -> Iterator[Session]:
         ("postgres://me:se#cret@db.example/jobs", "the PostgreSQL database"),
         ("postgres://me:12?cret@db.example/jobs", "the PostgreSQL database"),
         ("postgres://one:5432,two:5432/jobs", "the PostgreSQL database"),
+        ("postgres://[::1]:6000/jobs", "PostgreSQL database jobs at ::1:6000"),
+        ("postgres://[::1]db.example/jobs", "the PostgreSQL database"),
         ("postgres://db.example/jobs?password=secret", "PostgreSQL database jobs at db.example"),
     ],
 )
@@ -62,7 +64,14 @@ def test_nobody_there_is_away() -> None:
     session.close()
 
 
-@pytest.mark.parametrize("url", ["postgres://me:secret@host:port/db", "postgres://me:secret@host/db?sslmode=secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://me:secret@host:port/db",
+        "postgres://me:secret@host/db?sslmode=secret",
+        "postgres://me:secret@[::1]host:1/db",  # which is not this machine
+    ],
+)
 def test_a_wrong_url_is_not_repeated(url: str) -> None:
     """It holds a password, and will never be right."""
     session = Session(url)

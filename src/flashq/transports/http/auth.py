@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from flashq.commands.execute import permit, speak_for
 from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, Forbidden, Unauthorized
 from flashq.model import Instant
+from flashq.urls import split_url
 
 Scope = Mapping[str, Any]
 
@@ -136,8 +137,8 @@ class Gatekeeper:
 def _name_of(host: bytes) -> str:
     """A host without its port; remembered, as all requests of a client ask for the same."""
     try:
-        return urlsplit(f"//{host.decode('latin-1')}").hostname or ""
-    except ValueError:  # brackets around what is no address
+        return split_url(f"//{host.decode('latin-1')}").hostname or ""
+    except ValueError:  # brackets around what is no address, or beside them a name
         return ""
 
 

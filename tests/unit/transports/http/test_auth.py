@@ -105,7 +105,8 @@ async def test_a_local_server_answers_to_its_names(host: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [b"evil.example", b"evil.example:6790", b"127.0.0.1.evil.example", b"[::2]", b"@", b"[x]", b"["]
+    "host",
+    [b"evil.example", b"evil.example:6790", b"127.0.0.1.evil.example", b"[::2]", b"evil[::1]", b"@", b"[x]", b"["],
 )
 async def test_a_local_server_answers_to_no_other_name(host: bytes) -> None:
     """Behind another name is a page that was pointed here."""
