@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from tests.conformance import clients
 from tests.conformance.clients import CASES, Case
 from tests.fakes import certificate
 from tests.fakes.awaited import Awaited
+from tests.fakes.ports import free_port
 from tests.fakes.server_process import MEMORY, ServerProcess
 from tests.fakes.tls_front import TlsFront
 
@@ -156,12 +156,6 @@ two_ways = pytest.mark.parametrize(
     ],
 )
 """Each flavour and each way once, and the others where there is time."""
-
-
-def free_port() -> int:
-    """A port that nobody uses; a server that starts again needs to find it free once more."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @two_ways

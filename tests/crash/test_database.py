@@ -23,6 +23,7 @@ from tests.crash.history import History, Push, violations
 from tests.crash.planted import command
 from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, WebClient, drain, set_limit
 from tests.fakes.database_proxy import DatabaseProxy
+from tests.fakes.ports import kept_ports
 from tests.fakes.postgres import BreakableCluster, scratch
 from tests.fakes.server_process import COMMAND, Answer, EndOfAnswers, LineClient, ServerProcess
 from tests.fakes.tools import needs
@@ -137,14 +138,15 @@ class Ordeal:
         query(cluster.url, f"CREATE DATABASE {DATABASE}")
         self.cluster = cluster
         self.proxy = proxy
-        self.server = ServerProcess(folder, url=proxy.url(DATABASE, USER), unix=True, command=command)
+        self.server = ServerProcess(
+            folder, url=proxy.url(DATABASE, USER), environment=kept_ports(), unix=True, command=command
+        )
         self.history = History()
 
     @contextmanager
     def loaded(self) -> Iterator[Canary]:
         """Clients work as long as this is entered; then they are stopped, and what they saw is the history."""
         self.server.start()
-        self.server.environment |= {"PORT": str(self.server.port), "HTTP_PORT": str(self.server.http_port)}
         set_limit(self.server)
         crowd, canary = Crowd(self.server, SEED, doors(self.server)), Canary(self.server)
         clients = (canary, *crowd.clients)

@@ -15,6 +15,7 @@ import pytest
 from tests.crash.history import History, untold, violations
 from tests.crash.planted import command
 from tests.crash.workload import LIMIT, Crowd, drain, histories, set_limit, waits
+from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import COMMAND, ServerProcess
 
 from flashq.storage.open import storage_for
@@ -104,10 +105,11 @@ class Ordeal:
         """Start the server with these variables; ``url``: of its database, None: SQLite."""
         self.history = History()
         self._dice = random.Random(SEED)
-        self._server = ServerProcess(folder, url=url, unix=True, environment=environment, command=command)
+        self._server = ServerProcess(
+            folder, url=url, unix=True, environment=environment | kept_ports(), command=command
+        )
         self._server.start()
         assert self._server.mode.startswith(environment.get("DURABILITY", "full"))
-        self._server.environment |= {"PORT": str(self._server.port), "HTTP_PORT": str(self._server.http_port)}
 
     def run(self, kills: int, enough: int = 0) -> int:
         """Load it, kill it so many times and until enough is done, drain what is left and check.

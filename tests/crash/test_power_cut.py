@@ -24,6 +24,7 @@ from tests.crash.history import Push, violations
 from tests.crash.test_disk import Pusher
 from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, LineClient, drain, set_limit, waits
 from tests.fakes.loop_disk import LoopDisk
+from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import COMMAND, ServerProcess, line
 
 CUTS: Final = int(os.environ.get("FLASHQ_CUTS", "30"))
@@ -78,8 +79,8 @@ def test_cut_under_load(tmp_path: Path) -> None:
     """At random moments, and right behind an ok: nothing confirmed is lost, nothing happens twice, no damage."""
     dice = random.Random(SEED)
     with server_on_a_disk(tmp_path) as (server, disk):
+        server.environment |= kept_ports()
         server.start()
-        server.environment |= {"PORT": str(server.port), "HTTP_PORT": str(server.http_port)}
         set_limit(server)
         crowd, last = Crowd(server, SEED), LastWord(server)
         crowd.start()

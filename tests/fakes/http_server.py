@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.fakes.line_server import Request, line
 from tests.fakes.listening import Listening
+from tests.fakes.ports import free_port
 
 DONE: Final = line(ok=True, id=1)
 """An answer that any call can read."""
@@ -78,9 +79,8 @@ class HttpServer(Listening):
         self._answer = answer
         self._came: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self.asked: list[Asked] = []
-        listener = socket.create_server(("127.0.0.1", port))
-        self.port: int = listener.getsockname()[1]
-        super().__init__(listener)
+        self.port = port or free_port()
+        super().__init__(socket.create_server(("127.0.0.1", self.port)))
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.fakes.listening import Listening
+from tests.fakes.ports import free_port
 
 Request = dict[str, Any]
 
@@ -61,7 +62,7 @@ class LineServer(Listening):
 
     def _listen(self, port: int) -> socket.socket:
         if self._path is None:
-            return socket.create_server(("127.0.0.1", port), reuse_port=False)
+            return socket.create_server(("127.0.0.1", port or free_port()))
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self._path))
         listener.listen()

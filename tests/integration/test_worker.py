@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import MEMORY, ServerProcess
 
 from flashq import FlashQ, JobRecord
@@ -353,9 +354,8 @@ def test_a_worker_that_was_stopped_for_a_while(tmp_path: Path, url: str, q: Flas
 
 def test_a_server_that_restarts(tmp_path: Path) -> None:
     """What ran while the server was away is told when it is back; the worker pulls again."""
-    with ServerProcess(tmp_path / "server") as server:
+    with ServerProcess(tmp_path / "server", environment=kept_ports()) as server:
         url = f"flashq://127.0.0.1:{server.port}"
-        server.environment["PORT"] = str(server.port)
         with FlashQ(url) as q, WorkerProcess(tmp_path, url, "-q", "q") as worker:
             running = push(q, "until_told")
             worker.until(lambda: worker.notes)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes import certificate
+from tests.fakes.ports import free_port
 
 from flashq.webhooks import post
 from flashq.webhooks.post import MAX_ANSWER_BYTES, Addresses, NotPublic, Poster
@@ -86,8 +87,8 @@ class Plain(Receiver):
 @asynccontextmanager
 async def listening(receiver: Receiver, host: str = HERE, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """A receiver at a port of its own."""
+    receiver.port = receiver.port or free_port(host)
     server = await asyncio.start_server(receiver.serve, host, receiver.port, ssl=tls)
-    receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
     finally:
@@ -240,9 +241,9 @@ async def test_a_name_that_changes_its_mind(monkeypatch: pytest.MonkeyPatch) -> 
     """Each connection is judged anew, and goes to the address that was judged."""
     monkeypatch.setattr(post, "is_public", lambda address: address == OTHER)
     answer = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    async with listening(Receiver(answer), OTHER) as outer:
-        inner = Receiver(OK)
-        inner.port = outer.port
+    outer, inner = Receiver(answer), Receiver(OK)
+    outer.port = inner.port = free_port(OTHER, HERE)
+    async with listening(outer, OTHER):
         async with listening(inner, HERE), poster([OTHER], [HERE], [OTHER], private=False) as calls:
             assert await calls.post(outer.url, HEADERS, BODY) is None
             assert await calls.post(outer.url, HEADERS, BODY) == f"{HERE} is not a public address"
