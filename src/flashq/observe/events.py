@@ -9,17 +9,14 @@ whose connection breaks may then come back and ask for what they missed.
 
 from collections.abc import Callable, Container, Iterator
 from itertools import groupby
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from flashq.errors import LimitReached
 from flashq.model import Event
-from flashq.observe.ring import PORTION_BYTES, PORTION_EVENTS, Ring, Told
+from flashq.observe.ring import PORTION_BYTES, PORTION_EVENTS, Ring, Told, topic
 from flashq.protocol.limits import MAX_SUBSCRIPTIONS
 
 ALL: Final = "*"
-
-_topic: Final = attrgetter("queue", "event_type")
 
 
 class Subscriber(Protocol):
@@ -35,10 +32,10 @@ class _Wish(NamedTuple):
     types: frozenset[str]
     within: Container[str] | None
 
-    def wants(self, event: Event) -> bool:
-        if self.types and event.event_type not in self.types:
+    def wants(self, queue: str, event_type: str) -> bool:
+        if self.types and event_type not in self.types:
             return False
-        return self.within is None or event.queue in self.within
+        return self.within is None or queue in self.within
 
 
 class Hub:
@@ -117,16 +114,15 @@ class Hub:
         """
         ring = self._ring
         everywhere = self._topics.get(ALL, {})
-        for _, alike in groupby(events, _topic):
+        for name, alike in groupby(events, topic):
             run = []
             for event in alike:
                 self.position += 1
                 run.append(Told(self.position, event))
             if ring is not None:
                 ring.extend(run)
-            first = run[0].event
-            here = self._topics.get(first.queue, {})
-            listeners = [who for topic in (everywhere, here) for who, wish in topic.items() if wish.wants(first)]
+            here = self._topics.get(name[0], {})
+            listeners = [who for each in (everywhere, here) for who, wish in each.items() if wish.wants(*name)]
             for who in dict.fromkeys(listeners):
                 who.tell(run)
 
@@ -170,21 +166,28 @@ class Hub:
         """How many events are kept that ``subscriber`` wants, and the number behind which they are."""
         if self._ring is None:
             return 0, self.position
-        start = self._ring.start
-        return sum(1 for _ in self._wanted(subscriber, start) or ()), start
+        wants = self._wishes(subscriber)
+        return sum(count for name, count in self._ring.counts.items() if wants(*name)), self._ring.start
 
     def _wanted(self, subscriber: Any, number: int) -> Iterator[Told] | None:  # noqa: ANN401
         kept = self._ring.since(number) if self._ring is not None else None
         if kept is None:
             return None
+        wants = self._wishes(subscriber)
+        return (told for told in kept if wants(told.event.queue, told.event.event_type))
+
+    def _wishes(self, subscriber: Any) -> Callable[[str, str], bool]:  # noqa: ANN401
+        """Whether a listener wants events of a queue and a type."""
         wishes = {queue: self._topics[queue][subscriber] for queue in self._queues.get(subscriber, ())}
         everywhere = wishes.get(ALL)
 
-        def wants(told: Told) -> bool:
-            wish = wishes.get(told.event.queue)
-            return bool((wish and wish.wants(told.event)) or (everywhere and everywhere.wants(told.event)))
+        def wants(queue: str, event_type: str) -> bool:
+            wish = wishes.get(queue)
+            return bool(
+                (wish and wish.wants(queue, event_type)) or (everywhere and everywhere.wants(queue, event_type))
+            )
 
-        return filter(wants, kept)
+        return wants
 
     def _watch(self) -> None:
         self._watched(bool(self._topics) or self._ring is not None)

@@ -4,9 +4,10 @@ Events are numbered without gaps from the first that the ring could hold. So it 
 that came after a number, and never tells a story with a hole in it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from msgspec import UNSET, Struct
@@ -24,6 +25,9 @@ PORTION_BYTES: Final = 64 * 1024
 PORTION_EVENTS: Final = 100
 """How much of many events is taken at once: about what a connection's buffer takes before it says stop, and half a
 millisecond of the event loop. Between two portions everybody else has a turn."""
+
+topic: Final = attrgetter("queue", "event_type")
+"""Queue and type of an event."""
 
 _encode: Final = Encoder().encode
 
@@ -59,21 +63,34 @@ class Told(Struct, gc=False):
 
 
 class Ring:
-    """The newest events, oldest first."""
+    """The newest events, oldest first.
+
+    Attributes:
+        counts: how many of each queue and type are kept, so that nobody has to go through all of them to know.
+    """
 
     def __init__(self, first: int) -> None:
         """Args: ``first``: the number that the next event will have."""
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._first = first
         self._told: deque[Told] = deque()
         self._bytes = 0
 
     def extend(self, run: list[Told]) -> None:
-        """Keep events, and let go of the oldest when there are too many."""
+        """Keep events, all of one type and one queue, and let go of the oldest when there are too many."""
         self._told.extend(run)
         self._bytes += sum(told.payload_bytes for told in run)
+        self.counts[topic(run[0].event)] += len(run)
         while len(self._told) > MAX_KEPT or self._bytes > MAX_KEPT_BYTES:
-            self._bytes -= self._told.popleft().payload_bytes
-            self._first += 1
+            self._let_go(self._told.popleft())
+
+    def _let_go(self, oldest: Told) -> None:
+        self._bytes -= oldest.payload_bytes
+        self._first += 1
+        name = topic(oldest.event)
+        self.counts[name] -= 1
+        if not self.counts[name]:
+            del self.counts[name]  # queues come and go
 
     @property
     def start(self) -> int:

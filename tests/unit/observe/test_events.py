@@ -148,6 +148,32 @@ def test_what_was_missed_comes_in_portions() -> None:
     assert hub_.left(ear) == (30, start)
 
 
+class Allowed:
+    """Queues that may be heard of; knows how often it was asked."""
+
+    def __init__(self, *names: str) -> None:
+        self.asked = 0
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        self.asked += 1
+        return name in self._names
+
+
+def test_what_is_left_is_not_counted_one_by_one() -> None:
+    """Thousands of events are kept, and a listener that lags asks at each portion: it is asked for each topic once."""
+    hub_, _ = hub()
+    hub_.remember()
+    ear, allowed = Ear(), Allowed("q")
+    hub_.subscribe(ear, "*", frozenset({"pushed"}), allowed)
+    start = hub_.position
+    for queue, type in (("q", "pushed"), ("q", "failed"), ("p", "pushed")) * 2:
+        hub_.publish([Event(type, queue, id, 5) for id in range(1_000)])
+    allowed.asked = 0
+    assert hub_.left(ear) == (2_000, start)
+    assert allowed.asked == 2
+
+
 def test_what_was_not_kept_is_said_to_be_gone() -> None:
     """Who saw the last event before nothing was kept is not told that it missed nothing."""
     hub_, _ = hub()

@@ -53,6 +53,20 @@ def test_the_oldest_make_room_by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ring.start == 2
 
 
+def test_it_knows_how_many_of_each_kind_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what has gone as well: nothing stays of a queue that has no event among the newest."""
+    monkeypatch.setattr(ring_module, "MAX_KEPT", 3)
+    ring = Ring(1)
+    ring.extend([Told(1, event()), Told(2, event())])
+    ring.extend([Told(3, Event("failed", "other", 1, 5))])
+    assert ring.counts == {("q", "pushed"): 2, ("other", "failed"): 1}
+    ring.extend([Told(4, Event("failed", "other", 2, 5))])
+    assert ring.counts == {("q", "pushed"): 1, ("other", "failed"): 2}
+    ring.extend([Told(number, event()) for number in range(5, 10)])
+    assert ring.counts == {("q", "pushed"): 3}
+    assert list(ring.counts) == [("q", "pushed")]
+
+
 def test_the_oldest_make_room_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large payloads push out more than one; one that is larger than all the room leaves nothing, not even itself."""
     monkeypatch.setattr(ring_module, "MAX_KEPT_BYTES", 100)
