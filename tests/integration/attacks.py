@@ -108,6 +108,15 @@ def nonsense(port: int) -> Iterator[None]:
         time.sleep(0.02)
 
 
+def short_lines(port: int) -> Iterator[None]:
+    """As many lines as a read can hold, each of them wrong."""
+    client = _connect(port)
+    while True:
+        _send_some(client, b"x\n" * (MIB // 2))
+        _read_some(client)
+        yield
+
+
 def waits(port: int) -> Iterator[None]:
     """A hundred clients with a hundred and twenty-eight waiting pulls each, all of which time out again and again."""
     crowd = [_connect(port) for _ in range(100)]
@@ -192,7 +201,7 @@ def web_streams(port: int) -> Iterator[None]:
         time.sleep(0.02)
 
 
-LINES: Final = (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, waits)
+LINES: Final = (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, short_lines, waits)
 WEB: Final = (web_never_reads, web_dribbles, web_bodies, web_vanishes, web_streams)
 KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {attack.__name__: attack for attack in (*LINES, *WEB)}
 

@@ -52,6 +52,10 @@ STUCK_SECONDS: Final = 30
 LINGER_SECONDS: Final = 2
 """How long a connection that the server ends may take to read its last answers."""
 
+TURN_LINES: Final = 1_024
+"""Lines that are carried out in one turn of the loop: some milliseconds. Of the shortest a read can hold a hundred
+thousand, for which everybody else would wait a second."""
+
 AUTH_SECONDS: Final = 10
 AUTH_BYTES: Final = 4_096
 AUTH_TRIES: Final = 3
@@ -169,21 +173,22 @@ class LineConnection(Protocol):
         except TooLarge as error:
             self._end(error)
             return
+        if self._needs_auth:
+            self._asked += sum(map(len, lines)) + len(lines)
+        if self._later:  # what had been read already when reading stopped
+            self._later += lines
+            lines = []
         now = self._turns.clock()
         self._carry_out(lines, now)
-        if self._needs_auth:
-            self._asked += sum(map(len, lines))
-            if self._asked + self._splitter.held > AUTH_BYTES:
-                self._end(Unauthorized("Authentication required"))
-                return
+        if self._needs_auth and self._asked + self._splitter.held > AUTH_BYTES:
+            self._end(Unauthorized("Authentication required"))
+            return
         if lines:
             self._finish_turn(now)
         if self._splitter.held != self._unfinished:
             self._count_unfinished(self._splitter.held)
-        if len(data) >= BREATH_BYTES and not self._breathing:
-            self._breathing = True
-            self._watch_reading()
-            self._turns.after_others(self)
+        if len(data) >= BREATH_BYTES:
+            self._breathe()
 
     def eof_received(self) -> bool:
         """The client will send no more, but may still read: answer what it asked for, then close."""
@@ -333,20 +338,30 @@ class LineConnection(Protocol):
 
     def _carry_out(self, lines: list[bytes], now: Instant) -> None:
         """Carry out lines, as long as there is room for their answers: a short line may have a long one."""
+        if len(lines) > TURN_LINES:
+            lines, self._later = lines[:TURN_LINES], lines[TURN_LINES:]
+            self._breathe()
         for place, line in enumerate(lines, 1):
             self._line(line, now)
             if self._ending:  # what stands behind the last straw is not carried out
                 return
             if self._waiting is not None and self._waiting.parked.brief:
-                self._later = lines[place:]
+                self._later = lines[place:] + self._later
                 self._watch_reading()
                 return
             if self._owed > WRITE_HIGH_BYTES:
                 self.send()
                 if self._client_slow or self._owed > WRITE_HIGH_BYTES:
-                    self._later = lines[place:]
+                    self._later = lines[place:] + self._later
                     self._watch_reading()
                     return
+
+    def _breathe(self) -> None:
+        """Stop until the others have had their turn."""
+        if not self._breathing:
+            self._breathing = True
+            self._watch_reading()
+            self._turns.after_others(self)
 
     def _go_on(self) -> None:
         """Something that stood in the way may be gone."""

@@ -17,6 +17,7 @@ from flashq.observe.ring import Told
 from flashq.security.identity import Identity
 from flashq.transports import base, tcp
 from flashq.transports.base import BREATH_BYTES, SMALL_UNFINISHED_BYTES
+from flashq.transports.tcp import TURN_LINES
 
 OK = {"ok": True}
 
@@ -273,7 +274,8 @@ async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
     line, other, gone = bench.connect(), bench.connect(), bench.connect()
     other.send("PING")
     assert other.transport.reading
-    large = b'{"cmd":"PING"}\n' * (BREATH_BYTES // 15 + 1)
+    ping = b'{"cmd":"PING","more":"%b"}\n' % (b"x" * 100)
+    large = ping * (BREATH_BYTES // len(ping) + 1)
     for one in (line, gone, other):
         one.feed(large)
         one.feed(large)  # what had been read already
@@ -286,7 +288,51 @@ async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
     bench.turns.next_turn()
     assert other.transport.reading
     assert bench.turns.patient == []
-    assert len(line.answers()) == len(large) // 15 * 2
+    assert len(line.answers()) == len(large) // len(ping) * 2
+
+
+async def test_many_short_lines_let_the_others_go_first(bench: Bench) -> None:
+    """They are carried out in their order, some thousands a turn; what had been read already comes behind them."""
+    line = bench.connect()
+    marked = [b'{"cmd":"PING","reqId":"%d"}\n' % n for n in range(2 * TURN_LINES + 5)]
+    line.feed(b"".join(marked[:-2]))
+    line.feed(b"".join(marked[-2:]))
+    counts = [len(found := line.answers())]
+    while not line.transport.reading:
+        bench.turns.next_turn()
+        more = line.answers()
+        counts.append(len(more))
+        found += more
+    assert counts == [TURN_LINES, TURN_LINES, 5]
+    assert [answer["reqId"] for answer in found] == [str(n) for n in range(len(marked))]
+    assert bench.turns.patient == []
+
+
+async def test_many_short_lines_of_one_who_says_no_more(bench: Bench) -> None:
+    """All of them are answered before the connection ends."""
+    line = bench.connect()
+    line.feed(b"\n" * (TURN_LINES + 5))
+    line.connection.eof_received()
+    assert not line.transport.is_closing()
+    bench.turns.next_turn()
+    assert len(line.answers()) == TURN_LINES + 5
+    assert line.transport.is_closing()
+
+
+async def test_many_lines_with_long_answers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for room comes before what waits for its turn."""
+    monkeypatch.setattr(tcp, "TURN_LINES", 30)
+    line = bench.connect()
+    (answer,) = line.send("PUSH", queue="q", data="x" * 1_000_000, delay=1_000)
+    line.transport.stalled = True
+    line.feed(b"".join(b'{"cmd":"GETJOB","id":%d,"reqId":"%d"}\n' % (answer["id"], n) for n in range(100)))
+    found = line.answers()
+    while not line.transport.reading:
+        line.transport.drained()
+        while bench.turns.patient:
+            bench.turns.next_turn()
+        found += line.answers()
+    assert [int(answer["reqId"]) for answer in found] == list(range(100))
 
 
 async def test_unfinished_lines_are_bounded_over_all_connections(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,6 +575,16 @@ async def test_bytes_before_the_token_are_bounded(guarded: Bench) -> None:
     line.feed(b"y" * 300)
     assert line.transport.eof
     assert line.answers()[-1]["error"] == "Authentication required"
+
+
+async def test_empty_lines_before_the_token_are_bounded(guarded: Bench) -> None:
+    """They weigh something, too, and who has said too much is not heard to the end."""
+    line = guarded.connect()
+    line.feed(b"\n" * 100_000)
+    assert line.transport.eof
+    assert len(line.answers()) == TURN_LINES + 1
+    assert not guarded.turns.patient or guarded.turns.next_turn() is None
+    assert line.answers() == []
 
 
 async def test_bytes_behind_the_token_are_not(guarded: Bench) -> None:
