@@ -7,6 +7,8 @@ again can even be connected to itself. So who needs a port twice, or a port at w
 
 import random
 import socket
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 PORTS: Final = range(20_000, 30_000)
@@ -18,16 +20,18 @@ _DICE: Final = random.SystemRandom()
 
 def free_port(*hosts: str) -> int:
     """A port at which nobody listens, on any of these addresses; none: 127.0.0.1."""
-    return next(
-        port
-        for port in _DICE.sample(PORTS, len(PORTS))
-        if all(_is_free(host, port) for host in hosts or ("127.0.0.1",))
-    )
+    return next(_free_ports(*hosts or ("127.0.0.1",)))
 
 
 def kept_ports() -> dict[str, str]:
     """The settings of a server that is to be found at the same place after each of its starts."""
-    return {"PORT": str(free_port()), "HTTP_PORT": str(free_port())}
+    port, http_port = islice(_free_ports("127.0.0.1"), 2)
+    return {"PORT": str(port), "HTTP_PORT": str(http_port)}
+
+
+def _free_ports(*hosts: str) -> Iterator[int]:
+    """Each of them once."""
+    return (port for port in _DICE.sample(PORTS, len(PORTS)) if all(_is_free(host, port) for host in hosts))
 
 
 def _is_free(host: str, port: int) -> bool:

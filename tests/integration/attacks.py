@@ -111,8 +111,9 @@ def nonsense(port: int) -> Iterator[None]:
 def short_lines(port: int) -> Iterator[None]:
     """As many lines as a read can hold, each of them wrong."""
     client = _connect(port)
+    lines = b"x\n" * (MIB // 2)
     while True:
-        _send_some(client, b"x\n" * (MIB // 2))
+        _send_some(client, lines)
         _read_some(client)
         yield
 
