@@ -150,9 +150,11 @@ def test_a_sector_of_the_log_that_never_arrived(folder: Path, source: Source) ->
 
 @pytest.mark.parametrize("name", [DATABASE, HIGH_WATER])
 def test_a_file_that_was_cut(folder: Path, source: Source, name: str) -> None:
-    """The others at some sectors: what cannot be whole is refused."""
+    """The others at some sectors, and within what was written last: what cannot be whole is refused."""
     content = source.files[name]
-    for size in [*range(0, len(content), max(512, len(content) // 40 // 512 * 512)), len(content) - 1]:
+    sectors = range(0, len(content), max(512, len(content) // 40 // 512 * 512))
+    ends = range(len(content) - 1, max(0, len(content) - 2 * 4_096), -97)
+    for size in (*sectors, *ends):
         files = source.files | {name: content[:size]}
         judge(lay_out(folder, files), source, source.confirmed, seeded(f"{name} cut at {size}"))
 

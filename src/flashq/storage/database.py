@@ -4,6 +4,7 @@ Whatever is wrong with the file is found before anything in it is changed, and t
 """
 
 import errno
+import os
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ _SQLITE_FLOOR: Final = (3, 51, 3)
 """The first version without the race between a checkpoint and a commit that could corrupt a database."""
 
 _HEADER_BYTES: Final = 100
+_LOG_HEAD_BYTES: Final = 32
+_FRAME_HEAD_BYTES: Final = 24
 _MAGIC: Final = b"SQLite format 3\x00"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
@@ -145,7 +148,32 @@ def check_pages(connection: apsw.Connection, path: Path) -> None:
         raise StorageError(f"{path}: {_WRONG_SUM}")
     if verdict != "ok":
         raise StorageError(f"{path}: the database is damaged: {' '.join(verdict.split())}")
+    cut_off = _cut_off(connection)
+    if cut_off and not cut_off <= _in_log(connection):
+        raise StorageError(f"{path}: the database is damaged (its end is missing)")
     marker.unlink(missing_ok=True)
+
+
+def _cut_off(connection: apsw.Connection) -> set[int]:
+    """Numbers of the pages that are not, or not whole, in the file.
+
+    SQLite takes zeros for what is missing, which may well end a long row, and compares no checksum of such a page.
+    """
+    whole = Path(connection.filename).stat().st_size // connection.pragma("page_size")
+    return set(range(whole + 1, connection.pragma("page_count") + 1))
+
+
+def _in_log(connection: apsw.Connection) -> set[int]:
+    """Numbers of the pages that SQLite reads from the log; a crash while it is moved leaves the file without them.
+
+    Each frame begins with the number of its page: https://sqlite.org/fileformat2.html#the_write_ahead_log
+    """
+    frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    if not frames:  # and perhaps no file
+        return set()
+    step = _FRAME_HEAD_BYTES + connection.pragma("page_size")
+    with Path(connection.filename_wal).open("rb", buffering=0) as log:
+        return {int.from_bytes(os.pread(log.fileno(), 4, _LOG_HEAD_BYTES + at * step)) for at in range(frames)}
 
 
 def note_failure(path: Path) -> None:

@@ -30,6 +30,13 @@ _WRITING: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 class _File(apsw.VFSFile):
     """A file that is read, and locked for reading."""
 
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  # SQLite's name
+        """Read; SQLite would take zeros for what is not there, and the checksums pass over a page that is cut off."""
+        read = super().xRead(amount, offset)
+        if len(read) < amount:
+            raise apsw.CorruptError("its end is missing")
+        return read
+
     def xLock(self, level: int) -> None:  # noqa: N802  # SQLite's name
         """Take the lock for reading; SQLite, which asks for more in order to read a log, is told that it has it."""
         if level == apsw.SQLITE_LOCK_SHARED:

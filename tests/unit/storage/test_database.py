@@ -1,6 +1,7 @@
 """A file is looked at before it is touched, and whatever is wrong with it is said in plain words."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -142,6 +143,48 @@ def test_a_damaged_structure_does_not_pass(path: Path) -> None:
     connection = database.connect(path)
     with pytest.raises((StorageError, apsw.CorruptError)):
         database.check_pages(connection, path)
+    connection.close()
+
+
+def long_row(path: Path) -> int:
+    """Write a row that takes the last pages of the file.
+
+    Returns:
+        How long the file is.
+    """
+    connection = database.connect(path)
+    connection.execute("INSERT INTO journal VALUES (1, ?)", (b"j" * 100_000,))
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.close()
+    return path.stat().st_size
+
+
+@pytest.mark.parametrize(("gone", "log"), [(1, 0), (12, 0), (4_095, 0), (12, 1), (4_096, 1), (4_097, 1)])
+def test_a_file_without_its_end_does_not_pass(path: Path, gone: int, log: int) -> None:
+    """SQLite takes zeros for it, and a row that ends in zeros is sound. Whole pages it misses only without a log."""
+    size = long_row(path)
+    if log:
+        connection = database.connect(path)
+        connection.execute("UPDATE meta SET epoch = 2")
+        connection.close()
+    os.truncate(path, size - gone)
+    connection = database.connect(path)
+    with pytest.raises(StorageError, match=r"the database is damaged \(its end is missing\)"):
+        database.check_pages(connection, path)
+    connection.close()
+
+
+@pytest.mark.parametrize("gone", [1, 4_096, 40_000])
+def test_a_file_whose_end_is_in_the_log_passes(path: Path, gone: int) -> None:
+    """A crash while the log is moved into the database leaves it so, and nothing is lost by it."""
+    size = long_row(path)
+    connection = database.connect(path)
+    connection.execute("UPDATE journal SET blob = ?", (b"k" * 100_000,))
+    connection.close()
+    os.truncate(path, size - gone)
+    connection = database.connect(path)
+    database.check_pages(connection, path)
+    assert connection.execute("SELECT blob FROM journal").get == b"k" * 100_000
     connection.close()
 
 

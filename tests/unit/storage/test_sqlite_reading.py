@@ -1,5 +1,6 @@
 """A SQLite database is looked at without a trace, and damage that only it can have is found and named."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,12 @@ def _flip_a_bit_of_a_payload(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _cut_off_the_end(path: Path) -> None:
+    """In the midst of the last page, which belongs to a row that is longer than a page."""
+    _sql("INSERT INTO journal VALUES ((SELECT max(number) + 1 FROM journal), zeroblob(100000))")(path)
+    os.truncate(path, path.stat().st_size - 12)
+
+
 def _older_copy(path: Path) -> None:
     """What was confirmed later is gone."""
     copy = path.read_bytes()
@@ -143,6 +150,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no database but its log": (_lose_the_database, "file", "its log is there"),
     "a page": (_flip_a_page, "pages", "damaged"),
     "a bit of a payload": (_flip_a_bit_of_a_payload, "pages", "damaged"),
+    "no end": (_cut_off_the_end, "pages", r"damaged \(its end is missing\)"),
     "newer": (_sql("PRAGMA user_version = 999"), "schema", "use a newer FlashQ"),
     "no table": (_sql("DROP TABLE journal"), "journal", "no such table"),
     "the last group is missing": (
