@@ -202,8 +202,53 @@ def web_streams(port: int) -> Iterator[None]:
         time.sleep(0.02)
 
 
+def web_headers(port: int) -> Iterator[None]:
+    """Twenty clients with heads of the shortest headers there are, fifty thousand of them."""
+    head = b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"a:b\r\n" * 50_000 + b"\r\n"
+    return _again_and_again(port, b"", head, 20)
+
+
+def web_chunks(port: int) -> Iterator[None]:
+    """Twenty clients with bodies of the shortest chunks there are."""
+    head = b"POST /queues/q/jobs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    return _again_and_again(port, b"", head + b"1\r\nx\r\n" * 170_000 + b"0\r\n\r\n", 20)
+
+
+def web_pings(port: int) -> Iterator[None]:
+    """Ten WebSockets that send the shortest pings there are, and read none of the answers."""
+    hello = (
+        b"GET /ws HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    return _again_and_again(port, hello, b"\x89\x80\0\0\0\0" * (MIB // 6), 10)
+
+
+def _again_and_again(port: int, hello: bytes, data: bytes, clients: int) -> Iterator[None]:
+    """Clients that send the same over and over; who is cut off comes again."""
+    crowd: list[tuple[socket.socket, memoryview]] = []
+    while True:
+        while len(crowd) < clients:
+            one = _connect(port)
+            _send_some(one, hello)
+            if hello:
+                select.select([one], [], [], 1)  # what is sent too early is not heard
+            crowd.append((one, memoryview(data)))
+        one, rest = crowd.pop(0)
+        sent = _send_some(one, rest[: 256 * 1024])
+        if sent < 0:
+            one.close()
+        else:
+            crowd.append((one, rest[sent:] or memoryview(data)))
+        if not hello:
+            _read_some(one)
+        yield
+
+
 LINES: Final = (never_reads, dribbles, endless_lines, idles, vanishes, nonsense, short_lines, waits)
-WEB: Final = (web_never_reads, web_dribbles, web_bodies, web_vanishes, web_streams)
+WEB: Final = (
+    *(web_never_reads, web_dribbles, web_bodies, web_vanishes, web_streams),
+    *(web_headers, web_chunks, web_pings),
+)
 KINDS: Final[dict[str, Callable[[int], Iterator[None]]]] = {attack.__name__: attack for attack in (*LINES, *WEB)}
 
 

@@ -56,7 +56,7 @@ class HttpDoor:
             more=watching.routes(),
             streams=event_streams(door, self._streams),
         )
-        self._web = Web(lane.whole, room, lane.at_once)
+        self._web = Web(lane.whole, room, runtime.after_others, lane.at_once)
 
     async def listen(self, tls: SSLContext | None) -> None:
         """Open it.

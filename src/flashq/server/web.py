@@ -17,13 +17,19 @@ from ssl import SSLContext
 from typing import Any, Final, cast
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from flashq.server.handshakes import BACKLOG, TlsListener
+from flashq.server.websocket import FRAME_BYTES, ListenerSocket
+from flashq.transports.base import BREATH_BYTES, Patient
 
 HEAD_BYTES: Final = 64 * 1024
 """The head of a request: all headers together. Beyond it is an attack or a cookie jar."""
+
+MAX_HEADERS: Final = 100
+"""Each is parsed in Python, and the shortest have five bytes. Browsers and proxies send some dozens at most."""
 
 HEAD_SECONDS: Final = 10
 """How long the head of a request may take to come, from its first byte; of the first request, from the connection."""
@@ -38,9 +44,6 @@ was on the wire."""
 STUCK_SECONDS: Final = 30
 """A client that reads nothing of an answer for so long is cut off: answers that wait to be read are memory."""
 
-CLIENT_FRAME_BYTES: Final = 4 * 1024
-"""One WebSocket message from a client, who has nothing to say."""
-
 PING_SECONDS: Final = 20
 """WebSocket pings, and how long the answer may take: what is silent for longer is gone."""
 
@@ -53,12 +56,44 @@ AtOnce = Callable[[Scope, bytes], Any]
 """(scope, body) -> the ASGI application that goes on with a request; None: it was answered."""
 
 
-class PipelineTooLong(Exception):
-    """A client asks for more than anybody can remember. Ends the parsing, and is told to nobody."""
+class TooMuch(Exception):
+    """A client asks for more than anybody can remember. Nothing more of what came is parsed; it has been answered."""
+
+
+class Flow(FlowControl):
+    """When a connection is read from: not while uvicorn has enough of it, and not while others have their turn."""
+
+    _breathing = False
+
+    def breathe(self) -> None:
+        """Read no more until `go_on`."""
+        if not (self.read_paused or self._breathing):
+            self._transport.pause_reading()
+        self._breathing = True
+
+    def go_on(self) -> None:
+        """The others have had their turn."""
+        self._breathing = False
+        if not (self.read_paused or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def pause_reading(self) -> None:
+        """There is enough to do with what came."""
+        if not (self.read_paused or self._breathing):
+            self._transport.pause_reading()
+        self.read_paused = True
+
+    def resume_reading(self) -> None:
+        """There is not."""
+        if self.read_paused and not self._breathing:
+            self._transport.resume_reading()
+        self.read_paused = False
 
 
 class HttpConnection(HttpToolsProtocol):
     """One HTTP connection, bounded."""
+
+    flow: Flow
 
     def __init__(self, web: "Web") -> None:
         super().__init__(web.config, web.state, {}, web.loop)
@@ -74,10 +109,13 @@ class HttpConnection(HttpToolsProtocol):
         self._unread_body: RequestResponseCycle | None = None
         """A request whose head is there; the rest may have come with it."""
         self._at_once = 0
+        self._later = b""
+        """The rest of a large read. The shortest chunks of a body have six bytes, and each is handled in Python."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Transport", transport))
+        self.flow = Flow(self.transport)
         self._web.handshakes.discard(self)
         if not self._web.room():
             self.transport.abort()
@@ -103,6 +141,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """It sent something."""
+        if len(data) > BREATH_BYTES:
+            data, self._later = data[:BREATH_BYTES], data[BREATH_BYTES:]
+            self.flow.breathe()
+            self._web.after_others(self)
         self._at_once = MAX_AT_ONCE
         super().data_received(data)
         self._at_once = 0  # nothing more is here: what is begun from now on need not wait for the end of a read
@@ -115,10 +157,25 @@ class HttpConnection(HttpToolsProtocol):
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
+    def go_on(self) -> None:
+        """The others have had their turn: take the rest of what it sent."""
+        later, self._later = self._later, b""
+        if later and not self.transport.is_closing() and self.parser is not None:
+            self.data_received(later)
+        if not self._later:
+            self.flow.go_on()
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self._head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers, or of what may follow a body."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self.send_400_response("Too many headers.")
+            raise TooMuch
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -127,8 +184,13 @@ class HttpConnection(HttpToolsProtocol):
         self._stop_timer()
         if len(self.pipeline) >= MAX_PIPELINED:
             self.transport.abort()
-            raise PipelineTooLong  # nothing more of what came is parsed
+            raise TooMuch
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what it sent, and close; once."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._running = cycle
@@ -265,6 +327,7 @@ class Web:
         self,
         application: Any,  # noqa: ANN401 - an ASGI application
         room: Callable[[], bool],
+        after_others: Callable[[Patient], None],
         at_once: AtOnce | None = None,
     ) -> None:
         """Build it.
@@ -272,14 +335,15 @@ class Web:
         Args:
             application: what answers.
             room: asked by each new connection, which is counted already, whether there is room for it.
+            after_others: see `flashq.transports.base.Turns`.
             at_once: what is asked first, with requests that came as a whole; it need not know what to do.
         """
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # whatever strangers send is no news
         self.config = Config(
             application,
             http=HttpToolsProtocol,
-            ws="websockets-sansio",
-            ws_max_size=CLIENT_FRAME_BYTES,
+            ws=ListenerSocket,
+            ws_max_size=FRAME_BYTES,
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PING_SECONDS,
             ws_per_message_deflate=False,
@@ -293,6 +357,7 @@ class Web:
         self.config.load()
         self.state = ServerState()
         self.room = room
+        self.after_others = after_others
         self.at_once = at_once or (lambda _, __: application)
         self.loop = asyncio.get_running_loop()
         self.handshakes: set[asyncio.BaseProtocol] = set()

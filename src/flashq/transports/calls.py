@@ -58,17 +58,6 @@ class Pending:
         return self._calls
 
 
-class _Breath:
-    """Somebody who lets others go first."""
-
-    def __init__(self) -> None:
-        self.turn: Future[None] = get_running_loop().create_future()
-
-    def go_on(self) -> None:
-        if not self.turn.done():
-            self.turn.set_result(None)
-
-
 class _Held(NamedTuple):
     depends_on: int
     pending: Pending
@@ -167,12 +156,6 @@ class Calls:
             if session.revoked and self.context.engine.parking.unpark(pending):
                 del self._parked[pending]
                 _settle(pending, Unauthorized("Token revoked"))
-
-    async def breathe(self) -> None:
-        """Let the others go first: whoever has sent much is likely to go on with it, as fast as it is read."""
-        breath = _Breath()
-        self._turns.after_others(breath)
-        await breath.turn
 
     def drain(self) -> None:
         """The server is leaving: end all waiting."""

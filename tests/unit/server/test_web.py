@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from flashq.server import web as module
-from flashq.server.web import HEAD_BYTES, MAX_AT_ONCE, MAX_PIPELINED, Web
+from flashq.server.web import HEAD_BYTES, MAX_AT_ONCE, MAX_HEADERS, MAX_PIPELINED, Flow, HttpConnection, Web
+from flashq.transports.base import BREATH_BYTES, Patient
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -63,10 +65,14 @@ class AtOnce:
 
 @asynccontextmanager
 async def opened(
-    application: Application, room: Callable[[], bool] = lambda: True, at_once: AtOnce | None = None
+    application: Application,
+    room: Callable[[], bool] = lambda: True,
+    at_once: AtOnce | None = None,
+    after_others: Callable[[Patient], None] | None = None,
 ) -> AsyncIterator[Web]:
     """A listener."""
-    web = Web(application, room, at_once)
+    soon = asyncio.get_running_loop().call_soon
+    web = Web(application, room, after_others or (lambda patient: soon(patient.go_on)), at_once)
     await web.listen("127.0.0.1", 0)
     try:
         yield web
@@ -133,6 +139,135 @@ async def test_a_head_that_is_too_long() -> None:
         streams = await connect(web)
         streams[1].write(b"GET / HTTP/1.1\r\nx: " + b"x" * HEAD_BYTES)
         assert (await read(streams)).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("many", [MAX_HEADERS, MAX_HEADERS + 1, 1_000])
+async def test_a_head_of_too_many_headers(many: int) -> None:
+    """It is refused once, however many more stand in the read; those that stand for one too few are taken."""
+    async with opened(Application()) as web:
+        streams = await connect(web)
+        streams[1].write(GET.removesuffix(b"\r\n") + b"a:b\r\n" * (many - 2) + b"connection: close\r\n\r\n")
+        answer = await read(streams)
+        refused = many > MAX_HEADERS
+        assert answer.startswith(b"HTTP/1.1 400 " if refused else b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\nToo many headers." if refused else b"hello")
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+class Wire(asyncio.Transport):
+    """A connection to nobody. It knows whether it is read from, and what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = True
+        self.closing = False
+        self.written = b""
+
+    def pause_reading(self) -> None:
+        """Not again before it is resumed."""
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """Not unless it is paused."""
+        assert not self.reading
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        """Whether it is."""
+        return self.closing
+
+    def close(self) -> None:
+        """Close."""
+        self.closing = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Nobody gets it."""
+        assert not self.closing
+        self.written += data
+
+
+async def test_a_connection_is_read_when_nothing_stands_against_it() -> None:
+    """Neither uvicorn nor the others, in whatever order they speak; and it is told only what is new to it."""
+    for steps in itertools.product(("pause_reading", "resume_reading", "breathe", "go_on"), repeat=5):
+        wire = Wire()
+        flow = Flow(wire)
+        paused = breathing = False
+        for step in steps:
+            if step == "go_on" and not breathing:
+                continue
+            getattr(flow, step)()
+            paused = {"pause_reading": True, "resume_reading": False}.get(step, paused)
+            breathing = {"breathe": True, "go_on": False}.get(step, breathing)
+            assert wire.reading == (not (paused or breathing)), steps
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[tuple[HttpConnection, Wire, list[Patient]]]:
+    """A connection whose requests are never answered, its wire, and who waits for a turn."""
+    application = Application()
+    application.hold.clear()
+    waiting: list[Patient] = []
+    web, wire = Web(application, lambda: True, waiting.append), Wire()
+    connection = HttpConnection(web)
+    connection.connection_made(wire)
+    yield connection, wire, waiting
+    if web.state.connections:
+        connection.connection_lost(None)
+    web.abort()
+    await asyncio.wait(web.state.tasks) if web.state.tasks else None
+
+
+Listening = tuple[HttpConnection, Wire, list[Patient]]
+LARGE = 4 * BREATH_BYTES
+LARGE_POST = POST.replace(b"3\r\n\r\nabc", b"%d\r\n\r\n" % LARGE) + b"x" * LARGE
+
+
+async def test_a_large_read_is_taken_in_portions(listening: Listening) -> None:
+    """Between two of them the others have their turn, and nothing more is read."""
+    connection, wire, waiting = listening
+    connection.data_received(LARGE_POST)
+    left = LARGE
+    while waiting:
+        assert not wire.reading
+        taken = len(connection.cycle.body)
+        assert 0 < taken <= BREATH_BYTES
+        connection.cycle.body.clear()
+        connection.flow.resume_reading()  # as uvicorn does when it is asked for more
+        left -= taken
+        waiting.pop().go_on()
+        assert len(waiting) == (left > BREATH_BYTES)
+    assert len(connection.cycle.body) == left
+    assert not connection.cycle.more_body
+    assert wire.reading
+
+
+@pytest.mark.parametrize("ending", ["close", "lose", "upgrade"])
+async def test_who_leaves_between_two_portions(listening: Listening, ending: str) -> None:
+    """The rest of a large read is thrown away, and nothing is made of it."""
+    connection, wire, waiting = listening
+    connection.data_received(LARGE_POST)
+    if ending == "close":
+        wire.close()
+    elif ending == "lose":
+        connection.connection_lost(None)
+    else:
+        connection.parser = None  # somebody else goes on with the connection
+    waiting.pop().go_on()
+    assert not waiting
+    assert wire.reading == (ending == "upgrade")
+    if ending != "lose":
+        assert len(connection.cycle.body) <= BREATH_BYTES
+
+
+@pytest.mark.parametrize("data", [b"nonsense " * BREATH_BYTES, b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * BREATH_BYTES])
+async def test_what_is_refused_is_refused_once(listening: Listening, data: bytes) -> None:
+    """Of a large read that cannot be taken nothing more is looked at."""
+    connection, wire, waiting = listening
+    connection.data_received(data)
+    waiting.pop().go_on()
+    assert not waiting
+    assert wire.written.count(b"HTTP/1.1 400 ") == 1
 
 
 async def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

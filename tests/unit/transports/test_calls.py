@@ -204,18 +204,6 @@ async def test_room_is_when_the_disk_has_caught_up() -> None:
     await asked
 
 
-async def test_who_has_sent_much_lets_others_go_first() -> None:
-    """It goes on in its turn."""
-    rig = Rig()
-    first, second = (asyncio.ensure_future(rig.calls.breathe()) for _ in range(2))
-    await asyncio.sleep(0)
-    rig.turns.next_turn()
-    await first
-    assert not second.done()
-    rig.turns.next_turn()
-    await second
-
-
 async def test_a_broken_invariant_is_reported() -> None:
     """It is no answer: the server must end."""
     rig = Rig()

@@ -10,7 +10,7 @@ from flashq.commands.session import Context, Session
 from flashq.errors import BadRequest, FlashQError, Overloaded, TooLarge
 from flashq.protocol.codec import decode_request, encode, failure, request_mark
 from flashq.protocol.limits import MAX_LINE_BYTES
-from flashq.transports.base import BREATH_BYTES, check_unfinished
+from flashq.transports.base import check_unfinished
 from flashq.transports.calls import Calls, Outcome, Pending
 from flashq.transports.http.auth import Gatekeeper, query_of
 from flashq.transports.http.envelope import JSON, SAFE, Encoded, Headers, head_of, refusal, sized
@@ -116,8 +116,6 @@ class Door:
                 counted = len(body)
                 if counted > most:
                     raise TooLarge(f"Body too large (max {most} bytes)")
-                if len(message["body"]) >= BREATH_BYTES:
-                    await self.calls.breathe()
                 check_unfinished(counted, context.unfinished)
         finally:
             context.unfinished -= counted

@@ -1,0 +1,95 @@
+"""Unit tests of `flashq.server.websocket`: a client that listens may say a little, and no more."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from flashq.server import web as module
+from flashq.server.web import Web
+from flashq.server.websocket import FRAME_BYTES, HEARD_BYTES
+
+HELLO = (
+    b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+)
+PING, PONG = b"\x89\x80\0\0\0\0", b"\x8a\0"
+TOO_LARGE = b"\x03\xf1"
+"""1009, as the frame that closes a connection says it."""
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def listens(
+    _: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Accept, and wait until the client is gone."""
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Streams]:
+    """A WebSocket over the loopback, from its first frame on."""
+    soon = asyncio.get_running_loop().call_soon
+    web = Web(listens, lambda: True, lambda patient: soon(patient.go_on))
+    await web.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
+    try:
+        async with asyncio.timeout(5):
+            writer.write(HELLO)
+            await reader.readuntil(b"\r\n\r\n")
+            yield reader, writer
+    finally:
+        writer.close()
+        web.close()
+        web.abort()
+        async with asyncio.timeout(5):
+            while web.state.tasks or web.state.connections:
+                await asyncio.sleep(0.001)
+
+
+async def test_some_pings_are_answered() -> None:
+    """As many as there is room for, in one read."""
+    count = HEARD_BYTES // len(PING)
+    async with connected() as (reader, writer):
+        writer.write(PING * count)
+        assert await reader.readexactly(len(PONG) * count) == PONG * count
+
+
+@pytest.mark.parametrize("portions", [1, 10])
+async def test_more_of_them_end_the_connection(portions: int) -> None:
+    """However they are sent; no more of them are looked at."""
+    async with connected() as (reader, writer):
+        for _ in range(portions):
+            writer.write(PING * (2 * HEARD_BYTES // len(PING) // portions))
+            await asyncio.sleep(0)
+        try:
+            answered = await reader.read(-1)
+        except ConnectionResetError:
+            return
+        assert len(answered) <= HEARD_BYTES // len(PING) * len(PONG)
+
+
+async def test_our_own_ping_makes_room_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was said before it does not count any more."""
+    monkeypatch.setattr(module, "PING_SECONDS", 0.05)
+    count = HEARD_BYTES // len(PING) - 2
+    async with connected() as (reader, writer):
+        for _ in range(3):
+            writer.write(PING * count)
+            assert await reader.readexactly(len(PONG) * count) == PONG * count
+            asked = await reader.readexactly(6)
+            assert asked[:2] == b"\x89\x04"
+            writer.write(b"\x8a\x84\0\0\0\0" + asked[2:])
+
+
+@pytest.mark.parametrize("size", [FRAME_BYTES + 1, 60_000])
+async def test_a_message_too_long_is_told_so(size: int) -> None:
+    """By its head: the rest of it need not come."""
+    async with connected() as (reader, writer):
+        writer.write(b"\x82\xfe" + size.to_bytes(2, "big") + bytes(4) + bytes(size))
+        assert TOO_LARGE in await reader.read(-1)
