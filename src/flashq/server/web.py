@@ -31,6 +31,11 @@ HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 """Each is parsed in Python, and the shortest have five bytes. Browsers and proxies send some dozens at most."""
 
+MAX_PIECES: Final = 256
+FINE_BYTES: Final = 8 * 1024
+"""Whoever sends a body in more chunks than that in one read is read in such portions, one in each turn of the loop: the
+shortest chunks have six bytes, and each is handled in Python. Others have larger ones."""
+
 HEAD_SECONDS: Final = 10
 """How long the head of a request may take to come, from its first byte; of the first request, from the connection."""
 
@@ -109,8 +114,10 @@ class HttpConnection(HttpToolsProtocol):
         self._unread_body: RequestResponseCycle | None = None
         """A request whose head is there; the rest may have come with it."""
         self._at_once = 0
+        self._portion = BREATH_BYTES
+        self._pieces = 0
         self._later = b""
-        """The rest of a large read. The shortest chunks of a body have six bytes, and each is handled in Python."""
+        """The rest of a read that is larger than a portion."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
@@ -141,12 +148,15 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """It sent something."""
-        if len(data) > BREATH_BYTES:
-            data, self._later = data[:BREATH_BYTES], data[BREATH_BYTES:]
+        if len(data) > self._portion:
+            data, self._later = data[: self._portion], data[self._portion :]
             self.flow.breathe()
             self._web.after_others(self)
         self._at_once = MAX_AT_ONCE
+        self._pieces = 0
         super().data_received(data)
+        if self._pieces > MAX_PIECES:
+            self._portion = FINE_BYTES
         self._at_once = 0  # nothing more is here: what is begun from now on need not wait for the end of a read
         if self._unread_body is not None:
             self._start(self.app)
@@ -198,6 +208,11 @@ class HttpConnection(HttpToolsProtocol):
             self._unread_body = cycle
         else:
             super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body: a chunk of it, or what a read holds of it."""
+        self._pieces += 1
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there."""
@@ -342,7 +357,7 @@ class Web:
         self.config = Config(
             application,
             http=HttpToolsProtocol,
-            ws=ListenerSocket,
+            ws=cast("type[asyncio.Protocol]", partial(ListenerSocket, after_others)),
             ws_max_size=FRAME_BYTES,
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PING_SECONDS,

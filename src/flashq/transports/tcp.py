@@ -52,7 +52,7 @@ STUCK_SECONDS: Final = 30
 LINGER_SECONDS: Final = 2
 """How long a connection that the server ends may take to read its last answers."""
 
-TURN_LINES: Final = 1_024
+TURN_LINES: Final = 512
 """Lines that are carried out in one turn of the loop: some milliseconds. Of the shortest a read can hold a hundred
 thousand, for which everybody else would wait a second."""
 

@@ -11,13 +11,25 @@ from typing import Any
 import pytest
 
 from flashq.server import web as module
-from flashq.server.web import HEAD_BYTES, MAX_AT_ONCE, MAX_HEADERS, MAX_PIPELINED, Flow, HttpConnection, Web
+from flashq.server.web import (
+    FINE_BYTES,
+    HEAD_BYTES,
+    MAX_AT_ONCE,
+    MAX_HEADERS,
+    MAX_PIECES,
+    MAX_PIPELINED,
+    Flow,
+    HttpConnection,
+    Web,
+)
 from flashq.transports.base import BREATH_BYTES, Patient
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\na: b\r\n"
 POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+CHUNK = b"1\r\nx\r\n"
 LAST = POST.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 ANSWER = HEAD + b"content-length: %d\r\n\r\n%b"
 LAST_ANSWER = HEAD + b"content-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -240,6 +252,18 @@ async def test_a_large_read_is_taken_in_portions(listening: Listening) -> None:
     assert len(connection.cycle.body) == left
     assert not connection.cycle.more_body
     assert wire.reading
+
+
+async def test_who_sends_small_chunks_is_read_in_small_portions(listening: Listening) -> None:
+    """From then on; a few small ones are nothing."""
+    connection, _, waiting = listening
+    connection.data_received(CHUNKED + CHUNK * MAX_PIECES)
+    connection.data_received(CHUNK * (FINE_BYTES // len(CHUNK) + 1))
+    assert not waiting
+    taken = len(connection.cycle.body)
+    connection.data_received(CHUNK * FINE_BYTES)
+    assert len(waiting) == 1
+    assert len(connection.cycle.body) <= taken + FINE_BYTES // len(CHUNK) + 1
 
 
 @pytest.mark.parametrize("ending", ["close", "lose", "upgrade"])

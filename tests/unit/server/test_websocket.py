@@ -9,13 +9,15 @@ import pytest
 
 from flashq.server import web as module
 from flashq.server.web import Web
-from flashq.server.websocket import FRAME_BYTES, HEARD_BYTES
+from flashq.server.websocket import FRAME_BYTES, HEARD_BYTES, PORTION_BYTES, ListenerSocket
+from flashq.transports.base import Patient
 
 HELLO = (
     b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 )
 PING, PONG = b"\x89\x80\0\0\0\0", b"\x8a\0"
+MESSAGE = b"\x81\x81\0\0\0\0x"
 TOO_LARGE = b"\x03\xf1"
 """1009, as the frame that closes a connection says it."""
 
@@ -32,10 +34,10 @@ async def listens(
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[Streams]:
+async def connected(after_others: Callable[[Patient], None] | None = None) -> AsyncIterator[Streams]:
     """A WebSocket over the loopback, from its first frame on."""
     soon = asyncio.get_running_loop().call_soon
-    web = Web(listens, lambda: True, lambda patient: soon(patient.go_on))
+    web = Web(listens, lambda: True, after_others or (lambda patient: soon(patient.go_on)))
     await web.listen("127.0.0.1", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
     try:
@@ -72,6 +74,28 @@ async def test_more_of_them_end_the_connection(portions: int) -> None:
         except ConnectionResetError:
             return
         assert len(answered) <= HEARD_BYTES // len(PING) * len(PONG)
+
+
+async def test_between_two_portions_the_others_have_their_turn() -> None:
+    """What comes meanwhile, as uvicorn reads on for an application that asks for more, stays behind it."""
+    waiting: list[Patient] = []
+    count = PORTION_BYTES // len(PING)
+    async with connected(waiting.append) as (reader, writer):
+        writer.write(MESSAGE + PING * count)
+        while not waiting:
+            await asyncio.sleep(0.001)
+        (socket,) = waiting
+        assert isinstance(socket, ListenerSocket)
+        before = len(socket._later)
+        assert 0 < before < PORTION_BYTES
+        writer.write(b"\x89\x81\0\0\0\0z" * 2 * count)
+        while len(socket._later) == before:
+            await asyncio.sleep(0.001)
+        assert len(waiting) == 1
+        while waiting:
+            waiting.pop().go_on()
+        answers = PONG * count + b"\x8a\1z" * 2 * count
+        assert await reader.readexactly(len(answers)) == answers
 
 
 async def test_our_own_ping_makes_room_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
