@@ -274,8 +274,9 @@ async def test_large_reads_let_the_others_go_first(bench: Bench) -> None:
     line, other, gone = bench.connect(), bench.connect(), bench.connect()
     other.send("PING")
     assert other.transport.reading
-    ping = b'{"cmd":"PING","more":"%b"}\n' % (b"x" * 100)
+    ping = b'{"cmd":"PING","more":"%b"}\n' % (b"x" * 1_000)
     large = ping * (BREATH_BYTES // len(ping) + 1)
+    assert len(large) < TURN_LINES * len(ping) / 2
     for one in (line, gone, other):
         one.feed(large)
         one.feed(large)  # what had been read already
