@@ -26,6 +26,10 @@ def find_browser() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
+class Refused(Exception):
+    """The browser does not do what it was asked, as for a page that is left for another one meanwhile."""
+
+
 class Browser:
     """One browser with one page.
 
@@ -77,13 +81,18 @@ class Browser:
         return answer["result"].get("value")
 
     def until(self, script: str, seconds: float = ANSWER_SECONDS) -> Any:
-        """The first true value that an expression gives; while the page is being loaded it may fail."""
+        """The first true value that an expression gives; while a page is being loaded or left it may fail."""
         deadline = time.monotonic() + seconds
         trying = f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()"
-        while not (value := self.run(trying)):
-            assert time.monotonic() < deadline, f"never true: {script}; the console has {self.said}"
+        refused: Refused | None = None
+        while True:
+            try:
+                if value := self.run(trying):
+                    return value
+            except Refused as error:
+                refused = error
+            assert time.monotonic() < deadline, f"never true: {script}; the console has {self.said} ({refused})"
             time.sleep(0.02)
-        return value
 
     def _connect(self, told: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -109,7 +118,8 @@ class Browser:
         while True:
             told = json.loads(self._socket.recv(ANSWER_SECONDS))
             if told.get("id") == self._number:
-                assert "error" not in told, told
+                if "error" in told:
+                    raise Refused(told["error"])
                 return told["result"]
             self._note(told.get("method", ""), told.get("params", {}))
 

@@ -150,3 +150,10 @@ def test_with_a_token(opened: Browser, tmp_path: Path) -> None:
         opened.run("location.reload()")
         opened.until("document.getElementById('notice').textContent === 'This server asks for a token.'")
         assert opened.run("document.getElementById('token').value") == ""
+
+
+def test_a_page_that_is_left_while_it_is_asked(opened: Browser) -> None:
+    """Of the helper: an answer that the old page owes is asked for again from the new one."""
+    opened.run("window.name = 'old'")
+    leaving = "new Promise(() => { window.name = 'new'; location.reload() })"
+    assert opened.until(f"window.name === 'new' ? 'the new one answers' : {leaving}") == "the new one answers"
