@@ -62,7 +62,7 @@ AtOnce = Callable[[Scope, bytes], Any]
 
 
 class TooMuch(Exception):
-    """A client asks for more than anybody can remember. Nothing more of what came is parsed; it has been answered."""
+    """A client asks for more than anybody can remember. Nothing more of what came is parsed: its connection ends."""
 
 
 class Flow(FlowControl):

@@ -14,11 +14,9 @@ from flashq.transports.base import Patient
 FRAME_BYTES: Final = 4 * 1024
 """One message from a client."""
 
-HEAD_BYTES: Final = 14
-"""Of the largest frame: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
-
-HEARD_BYTES: Final = FRAME_BYTES + HEAD_BYTES
-"""What a client may say between two of our pings: pongs, some pings, or one message too many."""
+HEARD_BYTES: Final = FRAME_BYTES + 14
+"""What a client may say between two of our pings: pongs, some pings, or one message too many. The largest head of a
+frame has 14 bytes: https://www.rfc-editor.org/rfc/rfc6455#section-5.2."""
 
 PORTION_BYTES: Final = 512
 """Of it, what is taken in a turn of the loop: some eighty pings, about a millisecond."""

@@ -140,7 +140,7 @@ def check_pages(connection: apsw.Connection, path: Path) -> None:
 
     Raises:
         StorageError: it is damaged.
-        apsw.Error: so badly that it cannot be checked.
+        apsw.Error, OSError: so badly that it cannot be checked.
     """
     marker = beside(path, ".failed")
     verdict = connection.pragma("integrity_check" if marker.exists() else "quick_check", 1)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.fakes.transport import FakeTransport
 
 from flashq.server import web as module
 from flashq.server.web import (
@@ -77,7 +78,7 @@ class AtOnce:
 
 @asynccontextmanager
 async def opened(
-    application: Application,
+    application: Callable[..., Awaitable[None]],
     room: Callable[[], bool] = lambda: True,
     at_once: AtOnce | None = None,
     after_others: Callable[[Patient], None] | None = None,
@@ -166,43 +167,10 @@ async def test_a_head_of_too_many_headers(many: int) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
-class Wire(asyncio.Transport):
-    """A connection to nobody. It knows whether it is read from, and what was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reading = True
-        self.closing = False
-        self.written = b""
-
-    def pause_reading(self) -> None:
-        """Not again before it is resumed."""
-        assert self.reading
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        """Not unless it is paused."""
-        assert not self.reading
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        """Whether it is."""
-        return self.closing
-
-    def close(self) -> None:
-        """Close."""
-        self.closing = True
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Nobody gets it."""
-        assert not self.closing
-        self.written += data
-
-
 async def test_a_connection_is_read_when_nothing_stands_against_it() -> None:
     """Neither uvicorn nor the others, in whatever order they speak; and it is told only what is new to it."""
     for steps in itertools.product(("pause_reading", "resume_reading", "breathe", "go_on"), repeat=5):
-        wire = Wire()
+        wire = FakeTransport()
         flow = Flow(wire)
         paused = breathing = False
         for step in steps:
@@ -215,12 +183,12 @@ async def test_a_connection_is_read_when_nothing_stands_against_it() -> None:
 
 
 @pytest.fixture
-async def listening() -> AsyncIterator[tuple[HttpConnection, Wire, list[Patient]]]:
+async def listening() -> AsyncIterator[tuple[HttpConnection, FakeTransport, list[Patient]]]:
     """A connection whose requests are never answered, its wire, and who waits for a turn."""
     application = Application()
     application.hold.clear()
     waiting: list[Patient] = []
-    web, wire = Web(application, lambda: True, waiting.append), Wire()
+    web, wire = Web(application, lambda: True, waiting.append), FakeTransport()
     connection = HttpConnection(web)
     connection.connection_made(wire)
     yield connection, wire, waiting
@@ -230,7 +198,7 @@ async def listening() -> AsyncIterator[tuple[HttpConnection, Wire, list[Patient]
     await asyncio.wait(web.state.tasks) if web.state.tasks else None
 
 
-Listening = tuple[HttpConnection, Wire, list[Patient]]
+Listening = tuple[HttpConnection, FakeTransport, list[Patient]]
 LARGE = 4 * BREATH_BYTES
 LARGE_POST = POST.replace(b"3\r\n\r\nabc", b"%d\r\n\r\n" % LARGE) + b"x" * LARGE
 

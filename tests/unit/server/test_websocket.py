@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.unit.server.test_web import Streams, connect, opened
 
 from flashq.server import web as module
-from flashq.server.web import Web
 from flashq.server.websocket import FRAME_BYTES, HEARD_BYTES, PORTION_BYTES, ListenerSocket
 from flashq.transports.base import Patient
 
@@ -20,8 +20,6 @@ PING, PONG = b"\x89\x80\0\0\0\0", b"\x8a\0"
 MESSAGE = b"\x81\x81\0\0\0\0x"
 TOO_LARGE = b"\x03\xf1"
 """1009, as the frame that closes a connection says it."""
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def listens(
@@ -36,22 +34,15 @@ async def listens(
 @asynccontextmanager
 async def connected(after_others: Callable[[Patient], None] | None = None) -> AsyncIterator[Streams]:
     """A WebSocket over the loopback, from its first frame on."""
-    soon = asyncio.get_running_loop().call_soon
-    web = Web(listens, lambda: True, after_others or (lambda patient: soon(patient.go_on)))
-    await web.listen("127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection("127.0.0.1", web.port)
-    try:
-        async with asyncio.timeout(5):
-            writer.write(HELLO)
-            await reader.readuntil(b"\r\n\r\n")
-            yield reader, writer
-    finally:
-        writer.close()
-        web.close()
-        web.abort()
-        async with asyncio.timeout(5):
-            while web.state.tasks or web.state.connections:
-                await asyncio.sleep(0.001)
+    async with opened(listens, after_others=after_others) as web:
+        reader, writer = await connect(web)
+        try:
+            async with asyncio.timeout(5):
+                writer.write(HELLO)
+                await reader.readuntil(b"\r\n\r\n")
+                yield reader, writer
+        finally:
+            writer.close()
 
 
 async def test_some_pings_are_answered() -> None:
