@@ -1,7 +1,7 @@
 """The source tree as syntax trees, for the rules beside this file. Nothing of it is imported or run."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +16,19 @@ class Import(NamedTuple):
     module: str
     line: int
     inside: str
+
+
+def breaches(files: Iterable[Path], rule: Callable[[Path], list[str]]) -> dict[str, list[str]]:
+    """What a rule finds, by file: nothing, when all keep it.
+
+    One test asks all files. A test for each would be thousands, which take longer to run than the rules themselves.
+    """
+    return {name_of(path): found for path in files if (found := rule(path))}
+
+
+def name_of(path: Path) -> str:
+    """A file's place in the repository."""
+    return path.relative_to(ROOT).as_posix()
 
 
 def module_name(path: Path) -> str:
@@ -40,6 +53,22 @@ def modules() -> dict[str, Path]:
 def tree(path: Path) -> ast.Module:
     """The syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@cache
+def uses(path: Path) -> list[tuple[str, int]]:
+    """Every dotted name whose value a file asks for, with its line."""
+    return [
+        (dotted(node), node.lineno)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load)
+    ]
+
+
+@cache
+def calls(path: Path) -> list[ast.Call]:
+    """Every call in a file."""
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
 
 
 @cache

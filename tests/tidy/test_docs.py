@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.tidy.source import ROOT, SOURCE, tree
+from tests.tidy.source import ROOT, SOURCE, breaches, name_of, tree
 
 from flashq import errors
 from flashq.client.address import CA_VARIABLE, URL_VARIABLE
@@ -31,6 +31,7 @@ _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING: Final = re.compile(r"^#{1,6} +(.*)$", re.MULTILINE)
 _FENCE: Final = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _PRIVATE_PATH: Final = re.compile(r"(?<![\w.])/(?:home|Users|root|work)/[A-Za-z]")
+_WRONG_NAME: Final = re.compile(r"pip3? install (?:-\S+ )*flashq(?!-server)")
 _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
@@ -40,10 +41,6 @@ def _written_files(suffix: str = "") -> list[Path]:
     below = [path for folder in WRITTEN for path in (ROOT / folder).rglob("*") if path.is_file()]
     found = [path for path in (*top, *below) if path.suffix in TEXT or path.name in TEXT_WITHOUT_SUFFIX]
     return sorted(path for path in found if path.suffix == suffix or not suffix)
-
-
-def _name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
 
 
 @cache
@@ -70,10 +67,10 @@ def _anchors(path: Path) -> set[str]:
 # --- prose in the code ---
 
 
-@pytest.mark.parametrize("path", _written_files(".py"), ids=_name)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
+def test_every_module_says_what_it_is_for() -> None:
     """The first thing a reader needs is what a file is for; its name alone rarely tells why it is so."""
-    assert (ast.get_docstring(tree(path)) or "").strip()
+    said = {path: ast.get_docstring(tree(path)) or "" for path in _written_files(".py")}
+    assert [name_of(path) for path, text in said.items() if not text.strip()] == []
 
 
 # --- complete ---
@@ -130,7 +127,7 @@ def test_every_environment_variable_is_documented() -> None:
     assert [name for name in (*VARIABLES, URL_VARIABLE, CA_VARIABLE) if f"`{name}`" not in _all_docs()] == []
 
 
-@pytest.mark.parametrize("reader", [SOURCE / "config.py", SOURCE / "client" / "address.py"], ids=_name)
+@pytest.mark.parametrize("reader", [SOURCE / "config.py", SOURCE / "client" / "address.py"], ids=name_of)
 def test_no_environment_variable_is_hidden(reader: Path) -> None:
     """What the readers of the environment name in capitals is in their lists, or the test above would not see it."""
     constants = [node.value for node in ast.walk(tree(reader)) if isinstance(node, ast.Constant)]
@@ -146,9 +143,7 @@ def test_the_front_door_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
 
 
-@pytest.mark.parametrize("path", _written_files(".md"), ids=_name)
-def test_links_lead_somewhere(path: Path) -> None:
-    """Every link inside the repository names a file that is there, and a heading that is there if it names one."""
+def _dead_links(path: Path) -> list[str]:
     dead = []
     for target in _LINK.findall(_prose(path)):
         if re.match(r"[a-z]+:", target):
@@ -157,7 +152,12 @@ def test_links_lead_somewhere(path: Path) -> None:
         there = (path.parent / file).resolve() if file else path
         if not there.exists() or (anchor and anchor not in _anchors(there)):
             dead.append(target)
-    assert dead == []
+    return dead
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link inside the repository names a file that is there, and a heading that is there if it names one."""
+    assert breaches(_written_files(".md"), _dead_links) == {}
 
 
 def test_every_document_can_be_reached() -> None:
@@ -167,16 +167,14 @@ def test_every_document_can_be_reached() -> None:
     assert sorted(name for name in missing if f"({name})" not in index) == []
 
 
-@pytest.mark.parametrize("path", _written_files(), ids=_name)
-def test_no_private_paths(path: Path) -> None:
+def test_no_private_paths() -> None:
     """Nothing names a folder of somebody's machine: it means nothing, or something else, everywhere else."""
-    assert _PRIVATE_PATH.findall(path.read_text(encoding="utf-8")) == []
+    assert breaches(_written_files(), lambda path: _PRIVATE_PATH.findall(path.read_text(encoding="utf-8"))) == {}
 
 
-@pytest.mark.parametrize("path", _written_files(".md"), ids=_name)
-def test_the_package_name_is_the_right_one(path: Path) -> None:
+def test_the_package_name_is_the_right_one() -> None:
     """On the package index the short name belongs to somebody else, so no document may tell people to install it."""
-    assert re.findall(r"pip3? install (?:-\S+ )*flashq(?!-server)", path.read_text(encoding="utf-8")) == []
+    assert breaches(_written_files(".md"), lambda path: _WRONG_NAME.findall(path.read_text(encoding="utf-8"))) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """What code may not touch where: the clock, chance, the environment, and calls that turn data into code."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import pytest
-from tests.tidy.source import SOURCE, dotted, imports, module_name, source_files, tree
+from tests.tidy.source import SOURCE, breaches, calls, dotted, imports, module_name, source_files, uses
 
 PURE: Final = (
     "flashq.model",
@@ -72,43 +72,55 @@ ENVIRONMENT_READERS: Final = (
 
 DATA_AS_CODE: Final = frozenset({"eval", "exec", "compile", "__import__", "os.system", "os.popen"})
 
+DATA_AS_OBJECTS: Final = frozenset({"pickle", "marshal", "shelve"})
+
 SPLITTERS: Final = frozenset({"urllib.parse.urlsplit", "urllib.parse.urlparse"})
 
 INPUT_OUTPUT: Final = frozenset({"open", "input", "print"})
 
 
-def _within(module: str, names: tuple[str, ...] | dict[str, str]) -> bool:
+def _within(module: str, names: Iterable[str]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in names)
 
 
 def _uses(path: Path, names: frozenset[str]) -> list[str]:
     """Where a file mentions one of these dotted names, or imports one of them directly."""
-    mentioned = [
-        f"line {node.lineno}: {dotted(node)}"
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load) and dotted(node) in names
-    ]
+    mentioned = [f"line {line}: {name}" for name, line in uses(path) if name in names]
     return mentioned + [f"line {each.line}: {each.module}" for each in imports(path) if each.module in names]
 
 
 def _calls(path: Path, names: frozenset[str]) -> list[str]:
     """Where a file calls one of these; a member of the same name is no call."""
+    return [f"line {call.lineno}: {dotted(call.func)}" for call in calls(path) if dotted(call.func) in names]
+
+
+def _imported(path: Path, packages: frozenset[str]) -> list[str]:
+    """Where a file imports one of these packages, or something of them."""
+    return [f"line {each.line}: {each.module}" for each in imports(path) if each.module.split(".")[0] in packages]
+
+
+def _shells(path: Path) -> list[str]:
+    """Where a file calls something with a shell."""
     return [
-        f"line {node.lineno}: {dotted(node.func)}"
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and dotted(node.func) in names
+        f"line {call.lineno}: shell="
+        for call in calls(path)
+        for word in call.keywords
+        if word.arg == "shell" and not (isinstance(word.value, ast.Constant) and word.value.value is False)
     ]
 
 
-@pytest.mark.parametrize("path", [path for path in source_files() if _within(module_name(path), PURE)], ids=module_name)
-def test_pure_modules_import_nothing_impure(path: Path) -> None:
+def _files_but(*names: str) -> list[Path]:
+    """Every file of the package, except these modules and what is below them."""
+    return [path for path in source_files() if not _within(module_name(path), names)]
+
+
+def _impure(path: Path) -> list[str]:
+    return _imported(path, IMPURE_IMPORTS) + _uses(path, WALL_CLOCK) + _calls(path, INPUT_OUTPUT)
+
+
+def test_pure_modules_import_nothing_impure() -> None:
     """The core has no clock, no chance, no I/O and no threads: the same calls give the same effects, byte for byte."""
-    impure = [
-        f"line {each.line}: {each.module}" for each in imports(path) if each.module.split(".")[0] in IMPURE_IMPORTS
-    ]
-    assert impure == []
-    assert _uses(path, WALL_CLOCK) == []
-    assert _calls(path, INPUT_OUTPUT) == []
+    assert breaches([path for path in source_files() if _within(module_name(path), PURE)], _impure) == {}
 
 
 def test_the_list_of_pure_modules_is_true() -> None:
@@ -117,15 +129,10 @@ def test_the_list_of_pure_modules_is_true() -> None:
     assert [pure for pure in PURE if not any(_within(name, (pure,)) for name in names)] == []
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_one_clock(path: Path) -> None:
+def test_one_clock() -> None:
     """Only one module reads the time; all others are given it. So every test can set it, and a jump is seen once."""
-    module = module_name(path)
-    if module == CLOCK:
-        return
-    assert _uses(path, WALL_CLOCK) == []
-    if not _within(module, STEADY_CLOCK_TOO):
-        assert _uses(path, STEADY_CLOCK) == []
+    assert breaches(_files_but(CLOCK), lambda path: _uses(path, WALL_CLOCK)) == {}
+    assert breaches(_files_but(CLOCK, *STEADY_CLOCK_TOO), lambda path: _uses(path, STEADY_CLOCK)) == {}
 
 
 def test_the_clock_is_where_it_is_said_to_be() -> None:
@@ -133,35 +140,23 @@ def test_the_clock_is_where_it_is_said_to_be() -> None:
     assert _uses(SOURCE / "server" / "clock.py", WALL_CLOCK) != []
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_one_reader_of_the_environment(path: Path) -> None:
+def test_one_reader_of_the_environment() -> None:
     """Settings come in by one door a side (server, client): so they can be listed, documented and set by tests."""
-    if module_name(path) not in ENVIRONMENT_READERS:
-        assert _uses(path, ENVIRONMENT) == []
+    assert breaches(_files_but(*ENVIRONMENT_READERS), lambda path: _uses(path, ENVIRONMENT)) == {}
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_data_never_becomes_code(path: Path) -> None:
+def _data_as_code(path: Path) -> list[str]:
+    return _calls(path, DATA_AS_CODE) + _imported(path, DATA_AS_OBJECTS) + _shells(path)
+
+
+def test_data_never_becomes_code() -> None:
     """No eval, pickle or shell: what a client sends is data, whatever it looks like."""
-    assert _calls(path, DATA_AS_CODE) == []
-    assert [each.module for each in imports(path) if each.module.split(".")[0] in {"pickle", "marshal", "shelve"}] == []
-    shells = [
-        node.lineno
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.keyword) and node.arg == "shell" and not _is_false(node.value)
-    ]
-    assert shells == []
+    assert breaches(source_files(), _data_as_code) == {}
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_one_way_to_take_a_url_apart(path: Path) -> None:
+def test_one_way_to_take_a_url_apart() -> None:
     """Python's own forgets what stands beside the brackets of a host, and so leads to another one."""
-    if module_name(path) != "flashq.urls":
-        assert _uses(path, SPLITTERS) == []
-
-
-def _is_false(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is False
+    assert breaches(_files_but("flashq.urls"), lambda path: _uses(path, SPLITTERS)) == {}
 
 
 def test_the_search_finds_what_it_should(tmp_path: Path) -> None:
@@ -170,10 +165,16 @@ def test_the_search_finds_what_it_should(tmp_path: Path) -> None:
     sample.write_text(
         "import time, os\nfrom time import time_ns\nfrom os import environ\nimport datetime\n"
         "def f(open: int = 0):\n    x.open = time.time()\n    clock = time.monotonic\n"
-        "    datetime.datetime.now(datetime.UTC)\n    eval('1')\n    return os.environ['A'], not_os.environ\n"
+        "    datetime.datetime.now(datetime.UTC)\n    eval('1', shell=True)\n"
+        "    return os.environ['A'], not_os.environ\n"
     )
     assert len(_uses(sample, WALL_CLOCK)) == 3
     assert _uses(sample, STEADY_CLOCK) == ["line 7: time.monotonic"]
     assert _uses(sample, ENVIRONMENT) == ["line 10: os.environ", "line 3: os.environ"]
     assert _calls(sample, DATA_AS_CODE) == ["line 9: eval"]
     assert _calls(sample, INPUT_OUTPUT) == []
+    assert _imported(sample, IMPURE_IMPORTS) == [
+        f"line {n}: {name}" for n, name in ((1, "time"), (1, "os"), (2, "time.time_ns"), (3, "os.environ"))
+    ]
+    assert _shells(sample) == ["line 9: shell="]
+    assert breaches([SOURCE / "server" / "clock.py"], lambda _: ["found"]) == {"src/flashq/server/clock.py": ["found"]}

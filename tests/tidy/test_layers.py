@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.tidy.source import SOURCE, imports, module_name, modules, own_imports, source_files
+from tests.tidy.source import SOURCE, breaches, imports, module_name, modules, own_imports, source_files
 
 WORDS: Final = ("flashq.errors", "flashq.model", "flashq.reasons", "flashq.urls", "flashq.protocol.limits")
 """Level 0: the words that all share. They import nothing but each other."""
@@ -135,12 +135,14 @@ def _allowed(target: str, entries: tuple[str, ...]) -> bool:
     return any(target == entry or (entry != "flashq" and target.startswith(entry + ".")) for entry in entries)
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_layers(path: Path) -> None:
-    """A module imports only what its layer may see: what cannot be seen cannot be depended upon by accident."""
+def _beyond_its_layer(path: Path) -> list[str]:
     entries = MAY_IMPORT[_owner(module_name(path))]
-    wrong = [f"line {each.line}: {each.module}" for each in own_imports(path) if not _allowed(each.module, entries)]
-    assert wrong == []
+    return [f"line {each.line}: {each.module}" for each in own_imports(path) if not _allowed(each.module, entries)]
+
+
+def test_layers() -> None:
+    """A module imports only what its layer may see: what cannot be seen cannot be depended upon by accident."""
+    assert breaches(source_files(), _beyond_its_layer) == {}
 
 
 def test_no_cycles() -> None:
@@ -153,10 +155,8 @@ def test_no_cycles() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("path", source_files(), ids=module_name)
-def test_imports_stand_on_top(path: Path) -> None:
-    """An import inside a function hides a dependency and usually a cycle; optional packages and parts are excepted."""
-    hidden = [
+def _hidden_imports(path: Path) -> list[str]:
+    return [
         f"line {each.line}: {each.module} in {each.inside}"
         for each in imports(path)
         if each.inside
@@ -164,17 +164,24 @@ def test_imports_stand_on_top(path: Path) -> None:
         and each.module not in SWITCHED
         and module_name(path) not in LATE
     ]
-    assert hidden == []
 
 
-@pytest.mark.parametrize("path", sorted((SOURCE / "engine").glob("*.py")), ids=module_name)
-def test_parts_stages_whole(path: Path) -> None:
-    """Parts see no stage, a stage only those before it, nobody below sees the whole: so no part grows a story."""
+def test_imports_stand_on_top() -> None:
+    """An import inside a function hides a dependency and usually a cycle; optional packages and parts are excepted."""
+    assert breaches(source_files(), _hidden_imports) == {}
+
+
+def _above_it(path: Path) -> list[str]:
     if path.stem in ("__init__", *WHOLE):
-        return
+        return []
     reach = STAGES.index(path.stem) if path.stem in STAGES else 0
-    hidden = {f"flashq.engine.{name}" for name in (*STAGES[reach:], *WHOLE)} - {module_name(path)}
-    assert [each.module for each in own_imports(path) if each.module in hidden] == []
+    above = {f"flashq.engine.{name}" for name in (*STAGES[reach:], *WHOLE)} - {module_name(path)}
+    return [f"line {each.line}: {each.module}" for each in own_imports(path) if each.module in above]
+
+
+def test_parts_stages_whole() -> None:
+    """Parts see no stage, a stage only those before it, nobody below sees the whole: so no part grows a story."""
+    assert breaches((SOURCE / "engine").glob("*.py"), _above_it) == {}
 
 
 def test_the_client_needs_only_msgspec() -> None:
