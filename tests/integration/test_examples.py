@@ -94,6 +94,7 @@ def test_census(library: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
 
 
+@pytest.mark.slow
 def test_census_of_the_real_library() -> None:
     """The largest files of the interpreter's own library, which is what the demo is about."""
     printed = run(str(CENSUS), "--files", "20", "--workers", "2")

@@ -129,6 +129,7 @@ async def whole() -> list[Answer]:
     return answers
 
 
+@pytest.mark.slow
 async def test_cut_at_every_byte(whole: list[Answer]) -> None:
     """Two pieces, at each of some four thousand places."""
     data = b"".join(session(QUEUE))

@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.campaign import Failed, Summary, campaign, campaigns, live
 
 _ROOT: Final = Path(__file__).parents[2]
-_SMALL: Final = 100_000
+_SMALL: Final = 50_000
 _LARGE: Final = 5_000_000
 _RECOVERIES: Final = 25_000
 """At least so many restarts in the large campaign."""
