@@ -179,6 +179,8 @@ def fold(url: str, folder: Path) -> None:
     storage.close()
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_ready_soon_with_many_jobs(tmp_path: Path) -> None:
     """100,000 live jobs, killed: ready again within two seconds, and all of them are there."""
     with ServerProcess(tmp_path) as server:
