@@ -31,9 +31,13 @@ class FakeTransport:
         return {"peername": self.peer}.get(name)
 
     def write(self, data: bytes) -> None:
-        """As asyncio has it: writing behind the end is a mistake, and a full buffer is told at once."""
+        """As asyncio has it: writing behind the end is a mistake, and a full buffer is told at once.
+
+        So is writing behind a close, though asyncio forgives it; who was cut off need not know it yet.
+        """
         if self.eof:
             raise RuntimeError("Cannot call write() after write_eof()")
+        assert not self.closed
         self.written += data
         if self.stalled:
             before, self.unread = self.unread, self.unread + len(data)
