@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := src tests tools benchmarks examples
 
-# Test processes at a time, on two cores: many tests wait for another process, so one more than cores. With more of
-# them each would collect all tests once more, which takes longer than is won.
+# Test processes at a time, on two cores: many tests wait for another process, so one more than cores, and not many
+# more, since each collects all tests by itself.
 JOBS ?= 3
 # The same for the slow tests: they start servers of their own and load them, and more would only add noise.
 SLOW_JOBS ?= 2

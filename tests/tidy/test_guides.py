@@ -28,7 +28,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.server_process import MEMORY, ServerProcess
 from tests.tidy.guide import CURL, Stage, blocks, runs
-from tests.tidy.source import ROOT
+from tests.tidy.source import ROOT, name_of
 
 PAGES = [
     path
@@ -45,10 +45,10 @@ def _play(text: str, folder: Path, page: str = "page.md") -> None:
             stage.play(blocks(text))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page(page: Path, tmp_path: Path) -> None:
     """What the page shows works when it is typed as it stands there."""
-    _play(page.read_text(encoding="utf-8"), tmp_path, page.relative_to(ROOT).as_posix())
+    _play(page.read_text(encoding="utf-8"), tmp_path, name_of(page))
 
 
 GOOD = """

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.tidy.source import ROOT, SOURCE
+from tests.tidy.source import ROOT, SOURCE, name_of
 
 PACKAGES: Final = (
     "engine",
@@ -73,7 +73,7 @@ def test_exceptions_are_needed() -> None:
 def test_no_test_is_out_of_reach() -> None:
     """A file of tests that pytest does not collect by its name proves nothing."""
     strays = [
-        path.relative_to(ROOT).as_posix()
+        name_of(path)
         for path in (ROOT / "tests").rglob("*.py")
         if not path.name.startswith("test_") and "\ndef test_" in path.read_text(encoding="utf-8")
     ]
