@@ -3,19 +3,23 @@
 What listens on port 0 gets one of those that every outgoing connection of the machine may get as well. While nobody
 listens there, between a server's end and its next start, such a port can be gone; a client that tries it again and
 again can even be connected to itself. So who needs a port twice, or a port at which nobody is, takes one of these.
+
+Each process of the tests has a block of them to itself: otherwise another one could listen at the port of a server
+that is away for a moment, and be asked what that server's clients go on asking.
 """
 
 import random
 import socket
 from collections.abc import Iterator
-from itertools import islice
+from functools import cache
+from itertools import cycle, islice
 from typing import Final
 
-PORTS: Final = range(20_000, 30_000)
-"""Below what systems give by themselves, which begins at 32,768 or higher."""
+BLOCKS: Final = range(20_000, 30_000, 250)
+"""The first port of each block: below what systems give by themselves, which begins at 32,768 or higher."""
 
 _DICE: Final = random.SystemRandom()
-"""Tests that run side by side choose among many, each by a chance of its own."""
+"""Processes that start together begin their search at different blocks."""
 
 
 def free_port(*hosts: str) -> int:
@@ -30,8 +34,33 @@ def kept_ports() -> dict[str, str]:
 
 
 def _free_ports(*hosts: str) -> Iterator[int]:
-    """Each of them once."""
-    return (port for port in _DICE.sample(PORTS, len(PORTS)) if all(_is_free(host, port) for host in hosts))
+    """Those of this process, each once, from the one that was given longest ago."""
+    ports = islice(_block().ports, BLOCKS.step)
+    return (port for port in ports if all(_is_free(host, port) for host in hosts))
+
+
+class _Block:
+    """The ports behind the first one that nobody has bound; it is bound from now on, which says that they are taken.
+
+    Raises:
+        RuntimeError: all are taken.
+    """
+
+    def __init__(self) -> None:
+        for first in _DICE.sample(BLOCKS, len(BLOCKS)):
+            self._claim = socket.socket()
+            try:
+                self._claim.bind(("127.0.0.1", first))
+            except OSError:
+                self._claim.close()
+            else:
+                self.ports = cycle(range(first + 1, first + BLOCKS.step))
+                return
+        raise RuntimeError("every block of ports is taken: are the tests of other runs still going?")
+
+
+_block: Final = cache(_Block)
+"""The block of this process."""
 
 
 def _is_free(host: str, port: int) -> bool:
