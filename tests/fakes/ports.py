@@ -35,7 +35,7 @@ def kept_ports() -> dict[str, str]:
 
 def _free_ports(*hosts: str) -> Iterator[int]:
     """Those of this process, each once, from the one that was given longest ago."""
-    ports = islice(_block().ports, BLOCKS.step)
+    ports = islice(_block().ports, BLOCKS.step - 1)
     return (port for port in ports if all(_is_free(host, port) for host in hosts))
 
 
