@@ -32,6 +32,9 @@ DEFAULT_PORT: Final = 6789
 HTTP_PORTS: Final = {"http": 80, "https": 443}
 """What a URL of the web means without a port; behind a proxy it is what one expects."""
 
+_STRANGE: Final = frozenset("/[]@?# ")
+"""What stands in a URL, and in no host."""
+
 URL_VARIABLE: Final = "FLASHQ_URL"
 CA_VARIABLE: Final = "FLASHQ_CA"
 
@@ -93,7 +96,7 @@ def resolve(
 
     Args:
         url: any of the forms above; None means ``FLASHQ_URL`` if nothing else names a server.
-        host: replaces the URL's host.
+        host: replaces the URL's host; a name or an address alone.
         port: replaces the URL's port.
         unix_socket: path of a Unix socket; replaces host and port.
         token: replaces the URL's token.
@@ -101,7 +104,7 @@ def resolve(
             the system.
 
     Raises:
-        BadRequest: the URL cannot be read, or the arguments contradict each other.
+        BadRequest: the URL or an argument cannot be used, or they contradict each other.
     """
     if unix_socket is not None and (host is not None or port is not None):
         raise BadRequest("Invalid: give either unix_socket or host and port, not both")
@@ -115,7 +118,7 @@ def resolve(
     tls = named.tls and not unix_socket
     http = named.http and not unix_socket
     return Address(
-        host=named.host if host is None else _bare(host),
+        host=named.host if host is None else _checked_host(host),
         port=named.port if port is None else _checked_port(port),
         unix_socket=unix_socket or "",
         token=_checked_token(token),
@@ -190,8 +193,12 @@ def _token_of(parts: SplitResult) -> str | None:
     return unquote(token) if token else None
 
 
-def _bare(host: str) -> str:
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+def _checked_host(host: str) -> str:
+    """The host without brackets. Only an address of IPv6 has colons, and has two of them at least."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare or bare.count(":") == 1 or not _STRANGE.isdisjoint(bare):
+        raise BadRequest("Invalid: host is a name or an address alone; give the port as port, a URL as url")
+    return bare
 
 
 def _checked_port(port: int) -> int:

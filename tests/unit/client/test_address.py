@@ -119,6 +119,15 @@ def test_brackets_are_taken_off() -> None:
     assert resolve(host="[::1]").host == "::1"
 
 
+@pytest.mark.parametrize(
+    "host", ["", "localhost:7000", "[::1]:7000", "flashq://queue.example", "queue.example/q", "[]"]
+)
+def test_a_host_is_a_host_alone(host: str) -> None:
+    """What belongs elsewhere is refused here: it would only be a name that nobody knows."""
+    with pytest.raises(BadRequest, match="a name or an address alone"):
+        resolve(host=host)
+
+
 @pytest.mark.parametrize("token", ["", "  "])
 def test_empty_token(token: str) -> None:
     """An empty token is an unset variable, not a wish to go without."""
