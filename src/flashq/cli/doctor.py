@@ -8,9 +8,9 @@ from typing import Any, Final
 import click
 
 from flashq.cli import exits
-from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes
+from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes, configured
 from flashq.cli.show import Show
-from flashq.config import ConfigError, from_environment
+from flashq.config import Config
 from flashq.errors import StorageError
 from flashq.server.clock import now
 from flashq.server.doctor import Finding, examine
@@ -58,7 +58,7 @@ def doctor(wishes: Wishes, /, **given: Any) -> int:  # noqa: ANN401  # one word 
       flashq doctor --json | jq '.findings[] | select(.ok | not)'
     """
     findings: list[Finding] = []
-    with opened(given) as reading:
+    with opened(configured(**given)) as reading:
         for finding in examine(reading, now()):
             findings.append(finding)
             if not wishes.json:
@@ -74,20 +74,19 @@ def _conclude(show: Show, findings: list[Finding]) -> int:
 
 
 @contextmanager
-def opened(given: dict[str, Any]) -> Iterator[Reading]:
-    """The storage that the options name, to be looked at.
+def opened(config: Config) -> Iterator[Reading]:
+    """The storage of a server, to be looked at.
 
     Args:
-        given: ``data_dir`` and ``database_url`` as the options say, else the environment does.
+        config: the server's.
 
     Raises:
-        Misconfigured: they name nothing that can be looked at.
+        Misconfigured: it names nothing that can be looked at.
         InUse, Nothing, Broken: while it is looked at: a server has it; there is none; it is damaged.
     """
     try:
-        config = from_environment(**given)
         reading = reading_for(config.storage_url, Path(config.data_dir))
-    except (ConfigError, ValueError) as error:
+    except ValueError as error:
         raise Misconfigured(str(error)) from None
     try:
         yield reading

@@ -13,8 +13,8 @@ from msgspec import structs
 
 from flashq import __version__
 from flashq.cli.doctor import Broken, opened
-from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes
-from flashq.config import Config, ConfigError, from_environment
+from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes, configured
+from flashq.config import Config
 from flashq.errors import StorageError
 from flashq.server.clock import now
 from flashq.storage.dump import Reader, lines_of
@@ -57,10 +57,11 @@ def export(wishes: Wishes, /, file: str, **given: Any) -> None:  # noqa: ANN401 
       flashq export jobs.ndjson
       flashq export - --data-dir ./flashq-data | gzip > jobs.ndjson.gz
     """
-    with opened(given) as reading, _written(file) as out:
+    config = configured(**given)
+    with opened(config) as reading, _written(file) as out:
         for _, check in reading.checks():
             check()
-        lines, size = _export(wishes, reading, out, kind_of(_config(given).storage_url))
+        lines, size = _export(wishes, reading, out, kind_of(config.storage_url))
     if file != _STREAM:
         wishes.show.done(f"{lines} lines, {size} bytes written to {file}", lines=lines, bytes=size, file=file)
 
@@ -92,12 +93,13 @@ def import_(wishes: Wishes, /, file: str, **given: Any) -> None:  # noqa: ANN401
       flashq import jobs.ndjson --data-dir ./flashq-new
       gunzip < jobs.ndjson.gz | flashq import - --data-dir ./flashq-new
     """
+    config = configured(**given)
     with _read(file) as (source, size):
         reader = _plainly(lambda: Reader(source))
-        _require_empty(given, reader)
+        _require_empty(config, reader)
         with wishes.show.progress("importing", size) as advance:
             advance(reader.bytes)
-            counted = _plainly(lambda: _import(given, reader, advance))
+            counted = _plainly(lambda: _import(config, reader, advance))
     wishes.show.done(
         f"{counted.jobs} jobs, {counted.queues} queues, {counted.crons} schedules, {counted.webhooks} webhooks with "
         f"{counted.calls} calls owed to them, {counted.history} entries of history",
@@ -105,8 +107,7 @@ def import_(wishes: Wishes, /, file: str, **given: Any) -> None:  # noqa: ANN401
     )
 
 
-def _import(given: dict[str, Any], reader: Reader, advance: Callable[[int], None]) -> Counted:
-    config = _config(given)
+def _import(config: Config, reader: Reader, advance: Callable[[int], None]) -> Counted:
     storage = storage_for(
         config.storage_url,
         durability="full",
@@ -121,10 +122,10 @@ def _import(given: dict[str, Any], reader: Reader, advance: Callable[[int], None
     return importing.counted
 
 
-def _require_empty(given: dict[str, Any], reader: Reader) -> None:
+def _require_empty(config: Config, reader: Reader) -> None:
     """Look before anything is touched: a storage that is in use for something else must not even be opened."""
     try:
-        with opened(given) as reading:
+        with opened(config) as reading:
             for _, check in reading.checks():
                 check()
             lines_there(reading.snapshot(), reader)
@@ -137,13 +138,6 @@ def _plainly(step: Callable[[], _Result]) -> _Result:
         return step()
     except StorageError as error:
         raise Broken(str(error)) from None
-
-
-def _config(given: dict[str, Any]) -> Config:
-    try:
-        return from_environment(**given)
-    except ConfigError as error:
-        raise Misconfigured(str(error)) from None
 
 
 @contextmanager

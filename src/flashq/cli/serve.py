@@ -5,8 +5,8 @@ from typing import Any, Final
 import click
 
 from flashq import __version__
-from flashq.cli.reach import Local, Misconfigured, Wishes
-from flashq.config import VARIABLES, Config, ConfigError, from_environment
+from flashq.cli.reach import Local, Wishes, configured
+from flashq.config import VARIABLES, Config
 from flashq.server.app import Server
 from flashq.server.lifecycle import run
 
@@ -48,10 +48,7 @@ def serve(wishes: Wishes, /, *, quiet: bool, **given: Any) -> int:  # noqa: ANN4
       flashq serve --port 6789 --data-dir ./flashq-data
       flashq serve --database-url memory://     # keeps nothing
     """
-    try:
-        config = from_environment(**given)
-    except ConfigError as error:
-        raise Misconfigured(str(error)) from None
+    config = configured(**given)
     return run(config, lambda server: None if quiet else _say_ready(wishes, config, server))
 
 

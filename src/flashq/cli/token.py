@@ -10,9 +10,8 @@ from typing import Any, Final
 import click
 from msgspec.structs import asdict
 
-from flashq.cli.reach import LocalNoun, Misconfigured, Nothing, Wishes
+from flashq.cli.reach import LocalNoun, Misconfigured, Nothing, Wishes, configured
 from flashq.cli.show import Column, moment
-from flashq.config import ConfigError, from_environment
 from flashq.security.identity import ROLES
 from flashq.security.tokenfile import TokenFileError, TokenRow, change, load, make_row, make_token
 from flashq.server.clock import now
@@ -121,12 +120,7 @@ def revoke(wishes: Wishes, /, name: str, path: Path | None) -> None:
 
 
 def _where(path: Path | None) -> Path:
-    if path is not None:
-        return path
-    try:
-        return from_environment().tokens_path
-    except ConfigError as error:
-        raise Misconfigured(str(error)) from None
+    return configured().tokens_path if path is None else path
 
 
 def _shown(row: TokenRow) -> dict[str, Any]:
