@@ -85,6 +85,18 @@ class Told:
         self.done.put(number)
 
 
+@pytest.fixture(autouse=True)
+def no_moment_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a test wants one: how long the system lets the test's own thread wait for its turn decides nothing."""
+    monkeypatch.setattr(writer_module, "QUIET_S", 3_600)
+
+
+@pytest.fixture
+def quiet_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nothing is to be done, for as short as can be."""
+    monkeypatch.setattr(writer_module, "QUIET_S", 0.001)
+
+
 @pytest.fixture
 def storage() -> Recorder:
     """A storage that only notes."""
@@ -119,16 +131,17 @@ def test_commits_are_timed(storage: Recorder, told: Told) -> None:
 
 def test_a_slice_is_offered_after_each_commit(storage: Recorder, told: Told) -> None:
     """Under constant load storage is asked too, so that its bounds can hold."""
-    writer = Writer(storage, told.safe, told.failed.put, ticks)
-    writer.submit(1, b"a")
     offered = threading.Event()
     storage.on_tidy = lambda idle: bool(offered.set())
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    writer.submit(1, b"a")
     assert told.done.get(timeout=WAIT_S) == 1
     assert offered.wait(WAIT_S)
     writer.stop()
     assert storage.calls[:2] == ["commit 1 a", "tidy"]
 
 
+@pytest.mark.usefixtures("quiet_soon")
 def test_an_idle_storage_is_asked_again(storage: Recorder, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs out by itself is let go of though nobody does anything; a group that comes is written as ever."""
     monkeypatch.setattr(writer_module, "IDLE_S", 0.001)
@@ -143,6 +156,7 @@ def test_an_idle_storage_is_asked_again(storage: Recorder, told: Told, monkeypat
     assert storage.calls[:3] == ["tidy idle"] * 3
 
 
+@pytest.mark.usefixtures("quiet_soon")
 def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: Told) -> None:
     """With nothing to commit the slices follow each other until storage has no more to do."""
     left = [True, True, False]
@@ -161,24 +175,27 @@ def test_quiet_moments_are_used_until_nothing_is_left(storage: Recorder, told: T
     assert storage.calls == ["tidy idle"] * 3
 
 
+@pytest.mark.usefixtures("quiet_soon")
 def test_a_waiting_group_goes_before_the_next_slice(storage: Recorder, told: Told) -> None:
     """Upkeep that would go on for ever lets a group through after the slice that is running."""
-    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    made = threading.Event()
 
     def tidy(idle: bool) -> bool:
+        assert made.wait(WAIT_S)
         if len(storage.calls) == 3:
             writer.submit(1, b"urgent")
         return "commit 1 urgent" not in storage.calls
 
     storage.on_tidy = tidy
+    writer = Writer(storage, told.safe, told.failed.put, ticks)
+    made.set()
     assert told.done.get(timeout=WAIT_S) == 1
     writer.stop()
     assert storage.calls[:4] == ["tidy idle"] * 3 + ["commit 1 urgent"]
 
 
-def test_stop_does_no_more_upkeep(storage: Recorder, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_no_more_upkeep(storage: Recorder, told: Told) -> None:
     """Once told to stop, the writer commits what waits and leaves the rest for the next start."""
-    monkeypatch.setattr(writer_module, "QUIET_S", WAIT_S)
     committing, go_on = threading.Event(), threading.Event()
 
     def commit(number: int) -> None:
@@ -219,6 +236,7 @@ def test_a_failed_commit_ends_everything(storage: Recorder, told: Told) -> None:
     assert [call for call in storage.calls if call.startswith("commit")] == ["commit 1 x", "commit 2 x"]
 
 
+@pytest.mark.usefixtures("quiet_soon")
 @pytest.mark.parametrize("idle", [False, True])
 def test_failed_upkeep_ends_everything(storage: Recorder, told: Told, idle: bool) -> None:
     """An error of the disk during upkeep is as final as one of a commit."""
