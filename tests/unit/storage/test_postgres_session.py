@@ -3,7 +3,6 @@
 import asyncio
 import selectors
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -120,12 +119,10 @@ def test_a_lost_connection_is_away(session: Session, databases: Databases) -> No
 
 def test_a_database_that_hangs_is_away(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call has an end, also when the other side never says a word."""
-    monkeypatch.setattr(postgres_session, "CALL_SECONDS", 0.05)
     session.fetch("SELECT 1")
-    began = time.monotonic()
+    monkeypatch.setattr(postgres_session, "CALL_SECONDS", 0.05)
     with pytest.raises(Away):
-        session.fetch("SELECT pg_sleep(4)")
-    assert time.monotonic() - began < 3
+        session.fetch("SELECT pg_sleep(4)")  # which would be answered before the database itself gives it up
 
 
 def test_a_failed_transaction_leaves_nothing(session: Session) -> None:
