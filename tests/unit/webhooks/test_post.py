@@ -189,8 +189,11 @@ async def test_a_receiver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
     """Is given up after the time that a try may take, and the connection with it."""
     monkeypatch.setattr(post, "TIMEOUT_S", 0.2)
     async with listening(Silent()) as receiver, poster() as calls:
-        assert await calls.post(receiver.url, HEADERS, BODY) == "no answer within 0.2 s"
-        assert len(receiver.requests) == 1
+        tries = 0
+        while not receiver.requests:  # a try may be over before it has come so far
+            assert await calls.post(receiver.url, HEADERS, BODY) == "no answer within 0.2 s"
+            tries += 1
+        assert len(receiver.requests) <= tries
 
 
 @pytest.mark.parametrize("answer", [
