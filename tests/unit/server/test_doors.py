@@ -32,7 +32,7 @@ async def test_a_door_from_open_to_shut(tmp_path: Path) -> None:
     for reader, writer in ways:
         assert await reader.read() == b""
         writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not door.settled():
             await asyncio.sleep(0)
     assert door.connected == 0
@@ -48,7 +48,7 @@ async def test_who_does_not_leave_is_cut_off() -> None:
     await reader.readline()
     await door.close()
     door.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not door.settled():
             await asyncio.sleep(0)
     writer.close()

@@ -70,7 +70,7 @@ async def opened(door: Door, made: Certificate, handshake_s: float = 20) -> Asyn
 
 async def until(happened: Callable[[], bool]) -> None:
     """Let the loop turn until something is so."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not happened():
             await asyncio.sleep(0.001)
 
@@ -96,7 +96,7 @@ async def test_those_who_say_nothing_are_counted(made: Certificate) -> None:
     async with opened(door, made) as listener:
         clients = [await silent(listener) for _ in range(3)]
         await until(lambda: len(listener.handshakes) == 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             reader, writer = await silent(listener)
             assert await reader.read() == b""
         assert len(listener.handshakes) == 3
@@ -113,7 +113,7 @@ async def test_a_handshake_takes_its_time_and_no_longer(made: Certificate) -> No
         clients = [await silent(listener) for _ in range(2)]
         clients[1][1].write(b"GET / HTTP/1.1\r\n\r\n")
         for reader, writer in clients:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 try:
                     await reader.read()
                 except ConnectionError:
@@ -128,7 +128,7 @@ async def test_what_is_not_made_when_it_closes_will_not_be(made: Certificate) ->
         reader, writer = await silent(listener)
         await until(lambda: len(listener.handshakes) == 1)
         listener.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await reader.read() == b""
         await until(lambda: not listener.handshakes)
         writer.close()

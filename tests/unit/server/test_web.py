@@ -92,7 +92,7 @@ async def opened(
     finally:
         web.close()
         web.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while web.state.connections:
                 await asyncio.sleep(0.001)
 
@@ -104,7 +104,7 @@ async def connect(web: Web) -> Streams:
 
 async def read(streams: Streams) -> bytes:
     """Everything until the server closes."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         try:
             found = await streams[0].read(-1)
         except ConnectionError:
@@ -158,7 +158,7 @@ async def test_a_later_head_that_takes_too_long(monkeypatch: pytest.MonkeyPatch)
     """From its first byte to the empty line. The request before it, with which it has begun to come, is answered."""
     async with opened(Application()) as web:
         streams = await connect(web)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not web.state.connections:
                 await asyncio.sleep(0.001)
         monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)  # the first head has the usual time
@@ -288,7 +288,7 @@ async def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> N
     async with opened(Application(b"x" * 50_000_000)) as web:
         _, writer = await connect(web)
         writer.write(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not web.state.connections:
                 await asyncio.sleep(0.001)
             while web.state.connections:
@@ -306,7 +306,7 @@ async def test_a_pipeline_without_end() -> None:
         many[1].write(GET * 5_000)
         assert await read(many) == b""
         application.hold.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(MAX_PIPELINED):
                 assert (await some[0].readuntil(b"hello")).endswith(b"content-length: 5\r\n\r\nhello")
         some[1].close()
@@ -319,7 +319,7 @@ async def test_a_client_that_leaves_a_pipeline_behind(caplog: pytest.LogCaptureF
     async with opened(application) as web:
         _, writer = await connect(web)
         writer.write(GET * 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not web.state.tasks:
                 await asyncio.sleep(0.001)
             writer.transport.abort()
@@ -344,7 +344,7 @@ async def test_who_waits_is_answered_when_the_door_closes() -> None:
     async with opened(application) as web:
         idle, waiting = await connect(web), await connect(web)
         waiting[1].write(GET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not web.state.tasks:
                 await asyncio.sleep(0.001)
         web.close()
@@ -352,7 +352,7 @@ async def test_who_waits_is_answered_when_the_door_closes() -> None:
         assert not web.settled()
         application.hold.set()
         assert (await read(waiting)).endswith(b"connection: close\r\n\r\nhello")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not web.settled():
                 await asyncio.sleep(0.001)
 
@@ -360,7 +360,7 @@ async def test_who_waits_is_answered_when_the_door_closes() -> None:
 async def test_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is closed some time after its last answer, and never while a request is under way."""
     application = Application()
-    async with opened(application) as web, asyncio.timeout(5):
+    async with opened(application) as web, asyncio.timeout(30):
         streams = await connect(web)
         streams[1].write(GET)
         assert await streams[0].readexactly(len(ANSWER % (5, b"hello"))) == ANSWER % (5, b"hello")
@@ -398,7 +398,7 @@ async def test_a_request_that_comes_in_two_pieces(cut: int) -> None:
     async with opened(application, at_once=at_once) as web:
         streams = await connect(web)
         streams[1].write(LAST[:cut])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not any(c._head_bytes or c._running for c in web.state.connections):
                 await asyncio.sleep(0)
         streams[1].write(LAST[cut:])
@@ -428,7 +428,7 @@ async def test_a_pipelined_request_is_asked_for_its_body() -> None:
         streams = await connect(web)
         head, body = LAST[:-3].replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"), LAST[-3:]
         streams[1].write(POST + head)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not any(connection.pipeline for connection in web.state.connections):
                 await asyncio.sleep(0)
             at_once.instead.hold.set()
@@ -468,7 +468,7 @@ async def test_requests_and_connections_are_freed_without_the_collector(at_once:
             await streams[0].readuntil(b"\r\n\r\n")
             await streams[0].readuntil(b"o" if at_once is not None and at_once.instead else b"abc")
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await ask()
             gc.collect()
             gc.disable()

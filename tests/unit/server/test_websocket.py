@@ -37,7 +37,7 @@ async def connected(after_others: Callable[[Patient], None] | None = None) -> As
     async with opened(listens, after_others=after_others) as web:
         reader, writer = await connect(web)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 writer.write(HELLO)
                 await reader.readuntil(b"\r\n\r\n")
                 yield reader, writer
