@@ -102,18 +102,26 @@ class WorkerProcess:
         folder: holds ``tasks.py`` and ``notes``, what the jobs wrote down.
         url: of the server.
         arguments: more of the command line.
+        environment: more variables.
     """
 
-    def __init__(self, folder: Path, url: str, *arguments: str, verb: str = "worker") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *arguments: str,
+        verb: str = "worker",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         (folder / "tasks.py").write_text(TASKS)
         self._log = folder / "worker.log"
-        environment = {"PATH": os.environ.get("PATH", ""), "FLASHQ_URL": url, "PYTHONUNBUFFERED": "1"}
+        inherited = {"PATH": os.environ.get("PATH", ""), "FLASHQ_URL": url, "PYTHONUNBUFFERED": "1"}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "flashq", verb, "tasks:app", *arguments],
                 cwd=folder,
-                env=environment,
+                env=inherited | (environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -451,11 +459,12 @@ def test_an_app_that_cannot_be(tmp_path: Path, url: str, target: str, source: st
 
 def test_dev(tmp_path: Path) -> None:
     """One command has a server and a worker that run jobs; Ctrl-C stops both in good order."""
-    with ServerProcess(tmp_path / "probe", url=MEMORY) as probe:
-        port = probe.port  # free again at once
-    with WorkerProcess(tmp_path, "flashq://127.0.0.1:1", "--port", str(port), "-q", "q", verb="dev") as dev:
+    ports = kept_ports()
+    http_port = {"HTTP_PORT": ports["HTTP_PORT"]}
+    options = ("--port", ports["PORT"], "-q", "q")
+    with WorkerProcess(tmp_path, "flashq://127.0.0.1:1", *options, verb="dev", environment=http_port) as dev:
         dev.until(lambda: "server | flashq" in dev.log)
-        with FlashQ(f"flashq://127.0.0.1:{port}") as q:
+        with FlashQ(f"flashq://127.0.0.1:{ports['PORT']}") as q:
             assert q.wait_job(push(q, "add", 20, 22), timeout=SOON_S * 1_000).result == 42
         dev.until(lambda: "completed" in dev.log)
         assert dev.stop(signal.SIGINT) == exits.OK
