@@ -12,6 +12,9 @@ from tests.fakes.postgres import Databases
 from tests.fakes.server_process import Answer, ServerProcess
 
 EXIT_STORAGE = 74
+LATE_MS = 3_000
+"""Well within the time for which a server is frozen here, which is what a lease holds (see `TTL_MS`), less a second."""
+
 CLIENTS = 20
 """Of each kind. Which of them are heard before the server learns of its replacement is chance."""
 
@@ -37,15 +40,16 @@ def test_a_frozen_server_that_was_replaced_shows_and_hands_out_nothing(tmp_path:
     with ExitStack() as opened, ServerProcess(tmp_path / "old", url=url) as old:
         with old.client() as client:
             id = client.ok("PUSH", queue="q", data=1)["id"]
-            for number in range(CLIENTS):
-                client.ok("PUSH", queue="more", data=number)
-                client.ok("PUSH", queue="late", data=number, delay=3_000)
+            client.ok("PUSHB", queue="more", jobs=[{"data": number} for number in range(CLIENTS)])
         lines = [opened.enter_context(old.client()) for _ in range(3 * CLIENTS)]
         web = [opened.enter_context(HttpClient(old.http_port)).connect() for _ in range(2 * CLIENTS)]
         for waiting in lines[2 * CLIENTS :]:
             waiting.send("PULL", queue="late")
-            assert waiting.silent(0)
+        # The last thing before it is frozen: they fall due while it is, and not before.
+        late = [{"data": number, "delay": LATE_MS} for number in range(CLIENTS)]
+        lines[0].ok("PUSHB", queue="late", jobs=late)
         old.signal(signal.SIGSTOP)
+        assert all(waiting.silent(0) for waiting in lines[2 * CLIENTS :])
         for reader, puller in zip(lines[:CLIENTS], lines[CLIENTS : 2 * CLIENTS], strict=True):
             reader.send("GETJOB", id=id)
             puller.send("PULL", queue="more")
