@@ -19,15 +19,20 @@ from flashq.errors import StorageError
 from flashq.server import app as app_module
 from flashq.server import runtime as runtime_module
 from flashq.server.app import Server
-from flashq.server.runtime import EXIT_STORAGE
+from flashq.server.runtime import EXIT_STORAGE, LOOK_MS
 from flashq.storage.memory import MemoryStorage
 from flashq.worker import Worker
 
+QUICK_LOOK_MS = LOOK_MS // 50
 AWAY = "The storage does not answer: this was not carried out; ask again in a second"
 
 
 class Outage(MemoryStorage):
     """A storage that can be away.
+
+    Args:
+        look_every: told how often, in ms, the server is to look after it. While it is away that is fifty times as often
+            as otherwise; a commit that is only slow, on a machine that has much to do, is not taken for an outage.
 
     Attributes:
         there: whether commits return.
@@ -35,12 +40,23 @@ class Outage(MemoryStorage):
         lets_go: whether it obeys that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_every: Callable[[int], None]) -> None:
         super().__init__()
         self.there = Event()
         self.there.set()
         self.given_up = False
         self.lets_go = True
+        self._look_every = look_every
+
+    def leave(self) -> None:
+        """No commit returns from now on."""
+        self._look_every(QUICK_LOOK_MS)
+        self.there.clear()
+
+    def come_back(self) -> None:
+        """Those that wait return, and those that come."""
+        self._look_every(LOOK_MS)
+        self.there.set()
 
     def commit(self, number: int, blob: bytes) -> None:
         """Wait for as long as it takes."""
@@ -58,10 +74,9 @@ class Outage(MemoryStorage):
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
-    """What the server gets for its storage; it looks after it fifty times as often as otherwise."""
-    made = Outage()
+    """What the server gets for its storage."""
+    made = Outage(lambda ms: monkeypatch.setattr(runtime_module, "LOOK_MS", ms))
     monkeypatch.setattr(app_module, "storage_for", lambda *_, **__: made)
-    monkeypatch.setattr(runtime_module, "LOOK_MS", 10)
     yield made
     made.there.set()
 
@@ -132,7 +147,7 @@ async def test_an_outage_as_clients_see_it(server: Server, storage: Outage) -> N
     pulling, pushing = await line_to(server), await line_to(server)
     pulling.say("PULL", queue="q")
     await pushing.ask("PING")
-    storage.there.clear()
+    storage.leave()
     over_http = asyncio.create_task(http(server, "/queues/other/jobs", {"data": 1}))
     unknown = await pushing.ask("PUSH", queue="q", data=1)
     assert unknown["code"] == "storage_error"
@@ -146,7 +161,7 @@ async def test_an_outage_as_clients_see_it(server: Server, storage: Outage) -> N
     status, headers, refused = await http(server, "/queues/q/jobs", {"data": 2})
     assert (status, refused["error"], headers["retry-after"]) == (503, AWAY, "1")
 
-    storage.there.set()
+    storage.come_back()
     # The pull was delivered the job while its push was not durable: it was refused then, and the job went back.
     assert (await pulling.hear())["code"] == "storage_error"
     await eventually(lambda: not server._runtime.away)
@@ -162,9 +177,9 @@ async def test_a_pull_that_waits_outlives_an_outage(server: Server, storage: Out
     pulling, pushing = await line_to(server), await line_to(server)
     pulling.say("PULL", queue="q")
     await pushing.ask("PING")
-    storage.there.clear()
+    storage.leave()
     assert (await pushing.ask("PUSH", queue="other", data=1))["code"] == "storage_error"
-    storage.there.set()
+    storage.come_back()
     await eventually(lambda: not server._runtime.away)
     assert (await pushing.ask("PUSH", queue="q", data=1))["ok"]
     assert (await pulling.hear())["job"]["data"] == 1
@@ -175,14 +190,14 @@ async def test_a_pull_that_waits_outlives_an_outage(server: Server, storage: Out
 async def test_an_outage_as_operators_see_it(server: Server, storage: Outage) -> None:
     """It lives, it is not ready and says why, and the gauge is up; afterwards all of it is as before."""
     line = await line_to(server)
-    storage.there.clear()
+    storage.leave()
     await line.ask("PUSH", queue="q", data=1)
     status, _, answer = await http(server, "/ready")
     assert (status, answer["data"]["status"]) == (503, "storage_away")
     status, _, answer = await http(server, "/health")
     assert (status, answer["data"]["status"]) == (200, "storage_away")
     assert b"\nflashq_storage_away 1.0\n" in (await http(server, "/metrics/prometheus"))[2]
-    storage.there.set()
+    storage.come_back()
     await eventually(lambda: not server._runtime.away)
     assert (await http(server, "/ready"))[2]["data"]["status"] == "ok"
     assert not (await server._gauges.figures()).storage_away
@@ -211,12 +226,12 @@ async def test_a_worker_lives_through_an_outage(
     async with AsyncFlashQ(f"flashq://{host}:{port}") as client:
         first = await note.adelay(1)
         await asyncio.wait_for(begun.wait(), 30)
-        storage.there.clear()
+        storage.leave()
         with pytest.raises(StorageError):
             await client.push("other", 1, job_id="mine")
         go_on.set()
         await eventually(lambda: server._runtime.away)
-        storage.there.set()
+        storage.come_back()
         await eventually(lambda: not server._runtime.away)
         second = await note.adelay(2)
         assert await first.aresult(30_000) == 1
@@ -236,7 +251,7 @@ async def test_a_server_that_leaves_gives_its_storage_up(
     """It waits as long as a stop may take, and ends with the exit code that says that not everything was saved."""
     monkeypatch.setattr(app_module, "DRAIN_SECONDS", 0.1)
     line = await line_to(server)
-    storage.there.clear()
+    storage.leave()
     assert (await line.ask("PUSH", queue="q", data=1))["code"] == "storage_error"
     server.stop()
     assert await asyncio.wait_for(server.run(), 30) == EXIT_STORAGE
@@ -248,10 +263,10 @@ async def test_a_server_that_leaves_gives_its_storage_up(
 async def test_a_server_that_leaves_waits_for_its_storage(server: Server, storage: Outage) -> None:
     """If it comes back in time, everything is saved."""
     line = await line_to(server)
-    storage.there.clear()
+    storage.leave()
     assert (await line.ask("PUSH", queue="q", data=1))["code"] == "storage_error"
     server.stop()
-    asyncio.get_running_loop().call_soon(storage.there.set)
+    asyncio.get_running_loop().call_soon(storage.come_back)
     assert await asyncio.wait_for(server.run(), 30) == 0
     assert len(storage.groups) == 1
     line.writer.close()
@@ -265,7 +280,7 @@ async def test_a_disk_that_hangs_does_not_hold_the_process(
     monkeypatch.setattr(app_module, "LET_GO_SECONDS", 0.1)
     storage.lets_go = False
     line = await line_to(server)
-    storage.there.clear()
+    storage.leave()
     await line.ask("PUSH", queue="q", data=1)
     server.stop()
     assert await asyncio.wait_for(server.run(), 30) == EXIT_STORAGE
