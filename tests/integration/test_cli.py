@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import MEMORY, ServerProcess
 
 from flashq import FlashQ
@@ -570,7 +571,7 @@ def test_the_server_is_asked(said: Said, told: Told) -> None:
 @pytest.mark.parametrize(("verb", "code"), [("shutdown", 0), ("restart", 100)])
 def test_the_server_is_stopped(tmp_path: Path, verb: str, code: int) -> None:
     """It ends with the exit code that was asked for; once it is gone, the verb says so."""
-    with ServerProcess(tmp_path, url=MEMORY) as server:
+    with ServerProcess(tmp_path, url=MEMORY, environment=kept_ports()) as server:
         url = f"flashq://127.0.0.1:{server.port}"
         assert shell(url, "server", verb).stdout.startswith(b"the server is stopping")
         assert server.wait() == code

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from compose_spec import PyCompose
+from tests.fakes.ports import kept_ports
 from tests.fakes.postgres import scratch
 from tests.fakes.server_process import READY
 from tests.fakes.tools import needs
@@ -168,7 +169,7 @@ def test_what_is_built_serves(image: Path) -> None:
         os.chown(data, rights["user"], rights["group"])
     environment = dict(pair.split("=", 1) for pair in shlex.split(the("ENV", last)))
     environment |= {"PATH": f"{image}/opt/bin:/usr/bin:/bin", "DATA_DIR": str(data)}
-    environment |= {"HOST": "127.0.0.1", "PORT": "0", "AUTH_TOKENS": "a-token-of-more-than-16"}  # as docker run --env
+    environment |= {"HOST": "127.0.0.1", **kept_ports(), "AUTH_TOKENS": "a-token-of-more-than-16"}  # docker run --env
     command = [*_words(the("ENTRYPOINT", last)), *_words(the("CMD", last))]
     running: dict[str, Any] = {"env": environment, "cwd": data, **rights}
     # Looked up by the path of the image, which is not that of the tests.
