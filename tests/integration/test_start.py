@@ -16,6 +16,7 @@ import pytest
 from tests.fakes.server_process import MEMORY, EndOfAnswers, LineClient, ServerProcess
 
 from flashq.config import VARIABLES
+from flashq.storage.postgres import START_SECONDS
 
 EXIT_CONFIG = 1
 
@@ -334,7 +335,7 @@ def test_told_to_go_while_its_database_does_not_answer(tmp_path: Path, number: i
             silent.settimeout(20)
             with silent.accept()[0]:
                 server.signal(number)
-                assert server.wait(2) == 0
+                assert server.wait(START_SECONDS - 2) == 0
             assert server.errors() == "flashq: told to stop while starting\n"
 
 
@@ -362,7 +363,7 @@ def test_told_to_go_in_a_long_recovery(tmp_path: Path) -> None:
             while "recovering" not in recovering.errors():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            assert recovering.stop(2) == 0
+            assert recovering.stop() == 0
         server.start()
         with server.client() as client:
             assert client.ok("STATS")["queued"] == 1
