@@ -103,11 +103,16 @@ class Browser:
         port, path = told.read_text().split()
         address = f"ws://127.0.0.1:{port}{path}"
         self._socket = self._closing.enter_context(connect(address, max_size=None, compression=None, proxy=None))
-        pages = [each for each in self._call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        while not (pages := self._pages()):  # it listens before it has opened its first one
+            assert time.monotonic() < deadline, "the browser has no page"
+            time.sleep(0.05)
         attached = self._call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Runtime", "Log", "Network", "Page"):
             self._call(f"{domain}.enable")
+
+    def _pages(self) -> list[dict[str, Any]]:
+        return [each for each in self._call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
 
     def _call(self, method: str, **parameters: Any) -> Any:
         self._number += 1
