@@ -88,7 +88,9 @@ def test_census(library: Path, tmp_path: Path) -> None:
     assert "123 files found by 1 jobs" in printed
     assert "128 jobs enqueued" in printed  # 124 counts, two parts, their sum, the report
     assert re.search(r"killed worker process \d+", printed)
-    assert len(re.findall(r"dead letter: job \d+ after 3 attempts: FileNotFoundError", printed)) == 1
+    # Its last attempt may be the one that the killed worker took along.
+    why = "FileNotFoundError|worker process died"
+    assert len(re.findall(rf"dead letter: job \d+ after 3 attempts: (?:{why})", printed)) == 1
     assert re.search(r"128 jobs done, the last one says: line (\d+) of \1$", printed, re.MULTILINE)
     assert "129 jobs in" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
