@@ -496,6 +496,7 @@ async def test_an_abandoned_pull_keeps_its_connection(closing: Any) -> None:
     """A pull whose caller has gone is taken over by the next one, as over lines: its job may be on the way."""
     with HttpServer(parking) as server:
         connection = closing(server.url)
+        await connection.connect()  # or the time might be over before anything is sent
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(connection.wait(Pull(queue="q"), None, 5000), 0.05)
         req_id = (await seen(server)).lines[0]["reqId"]
