@@ -88,20 +88,21 @@ async def test_a_server_without_tls(flavour: str, ours: Certificate) -> None:
     def answer_plainly(listener: socket.socket) -> None:
         while True:
             connection, _ = listener.accept()
-            with connection:
-                heard.append(connection.recv(65_536))
-                connection.sendall(OK)
+            with connection, suppress(OSError):
+                if said := connection.recv(65_536):  # a client whose time is over may leave without a word
+                    heard.append(said)
+                    connection.sendall(OK)
 
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         thread = threading.Thread(target=suppressed, args=(answer_plainly, listener))
         thread.start()
         client = made(flavour, f"flashqs://t@localhost:{listener.getsockname()[1]}", connect_timeout_ms=300)
-        with pytest.raises(Unreachable):
-            await client.ping()
+        while not heard:  # on a busy machine the time may be over before the client has said anything
+            with pytest.raises(Unreachable):
+                await client.ping()
         await client.close()
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
-    assert heard
     assert all(each.startswith(b"\x16\x03") and b"cmd" not in each for each in heard)
 
 
