@@ -279,9 +279,13 @@ def test_many_at_once_and_the_end(closing: Any) -> None:
 def test_many_at_once_too_late(closing: Any) -> None:
     """The time of a pipeline is the time of all its answers together."""
     with LineServer(lambda request: OK if request["id"] == 0 else SILENCE) as server:
-        outcomes = closing(server.url).ask_all([encode(calls.state(n).request) for n in range(3)], 50)
+        connection = closing(server.url)
+        for time_ms in (50, 500, 5_000):  # enough for the first answer, however busy the machine is
+            outcomes = connection.ask_all([encode(calls.state(n).request) for n in range(3)], time_ms)
+            assert [type(each) for each in outcomes[1:]] == [CallTimeout, CallTimeout]
+            if outcomes[0] == OK.rstrip():
+                break
         assert outcomes[0] == OK.rstrip()
-        assert [type(each) for each in outcomes[1:]] == [CallTimeout, CallTimeout]
 
 
 def test_an_interrupted_call_leaves_no_trace(closing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
