@@ -183,8 +183,8 @@ def test_nobody_there(closing: Any) -> None:
         port = server.port
     began = time.monotonic()
     with pytest.raises(Unreachable, match=f"{port}.*not sent"):
-        closing(f"flashq://127.0.0.1:{port}", connect_timeout_ms=150).ask(PING, 5000)
-    assert time.monotonic() - began < 2
+        closing(f"flashq://127.0.0.1:{port}", connect_timeout_ms=150).ask(PING, 60_000)
+    assert time.monotonic() - began < 30
 
 
 def test_a_server_that_comes_a_little_later(closing: Any) -> None:
