@@ -189,14 +189,15 @@ async def test_a_wait_is_asked_again_when_the_server_cannot_save(
         await connect(server).pull("q", timeout=0)
 
 
-async def test_a_full_disk_is_told_at_once(connect: Any) -> None:
+async def test_a_full_disk_is_told_at_once(connect: Any, monkeypatch: pytest.MonkeyPatch, flavour: str) -> None:
     """It does not go by itself; nor is a call sent again for which there is no time."""
     full = {**AWAY, "code": "storage_full"}
     with LineServer(Refusing(1, {"ok": True}, full)) as server, pytest.raises(StorageFull):
         await connect(server).ping()
+    monkeypatch.setattr(f"flashq.client.{flavour}_client.STORAGE_PAUSE_MS", 60_000)
     with LineServer(Refusing(1, {"ok": True}, AWAY)) as server:
         with pytest.raises(StorageError):
-            await connect(server, call_timeout_ms=500).ping()
+            await connect(server).ping()
         assert server.commands() == ["PING"]
 
 
