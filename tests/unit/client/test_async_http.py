@@ -603,7 +603,7 @@ async def test_a_busy_lane_makes_callers_wait(closing: Any, monkeypatch: pytest.
         held.set()
         for each in await asyncio.gather(*first):
             calls.read_ok(each)
-        calls.read_ok(await connection.ask(PING, 1000))
+        calls.read_ok(await connection.ask(PING, 5000))
 
 
 async def test_a_token_that_is_no_header(closing: Any) -> None:
