@@ -33,6 +33,12 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+@pytest.fixture(autouse=True)
+def forbearing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that tidies up is not killed for a halt of the machine; tests of code that does not are less patient."""
+    monkeypatch.setattr(processes, "KILL_GRACE_MS", SOON * 1_000)
+
+
 class Floor:
     """Where jobs run, and the notes of how they ended."""
 
