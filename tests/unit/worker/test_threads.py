@@ -168,6 +168,7 @@ async def test_a_timeout_shows_where_the_code_hangs(caplog: pytest.LogCaptureFix
     record = job(1, "block")
     threads.start(record, ready(app, record))
     await have_begun(1)
+    await until(go._cond._waiters.__len__)  # type: ignore[attr-defined]  # it has told that it runs; now it hangs
     with caplog.at_level(logging.WARNING, "flashq.worker"):
         threads.cancel(record, TIMED_OUT)
     (line,) = caplog.records
