@@ -202,7 +202,7 @@ async def test_a_stop_while_there_is_no_server() -> None:
     task = asyncio.create_task(worker.run())
     await asyncio.sleep(0)
     worker.stop()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)  # it tries to say goodbye for two seconds
 
 
 async def test_a_worker_that_is_not_let_in() -> None:
