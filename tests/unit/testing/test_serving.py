@@ -11,7 +11,7 @@ from flashq.testing import RunningServer
 
 def test_it_serves_and_goes_without_a_trace() -> None:
     """Jobs go through a real socket; afterwards neither its thread nor its setting of the collector is left."""
-    before = gc.get_threshold(), threading.active_count()
+    before = gc.get_threshold(), set(threading.enumerate())
     with RunningServer() as server, server.client() as q:
         assert f":{server.port}" in server.url
         id = q.push("q", 1)
@@ -19,7 +19,8 @@ def test_it_serves_and_goes_without_a_trace() -> None:
         assert job is not None
         assert job.id == id
     server.close()
-    assert (gc.get_threshold(), threading.active_count()) == before
+    assert gc.get_threshold() == before[0]
+    assert set(threading.enumerate()) <= before[1]  # one of another test's may have ended meanwhile
 
 
 async def test_its_async_client() -> None:
