@@ -207,11 +207,14 @@ async def pulls_wait(client: Any, queue: str) -> None:
 @case
 async def delays_and_priorities(client: Any, queue: str) -> None:
     """A delayed job waits and hides nobody; a higher priority comes first."""
-    delayed = await client.push(queue, "later", delay=150)
+    delayed = await client.push(queue, "much later", delay=3_600_000)
     assert await client.state(delayed) == "delayed"
     await client.push(queue, "low")
     await client.push(queue, "high", priority=5)
-    assert [(await pulled(client, queue)).data for _ in range(3)] == ["high", "low", "later"]
+    assert [(await pulled(client, queue)).data for _ in range(2)] == ["high", "low"]
+    assert await client.pull(queue, timeout=0) is None
+    await client.push(queue, "later", delay=150)
+    assert (await pulled(client, queue)).data == "later"
 
 
 @case
@@ -343,7 +346,7 @@ async def giving_back(client: Any, queue: str) -> None:
     with pytest.raises(StaleAttempt):
         await client.release(job)
     job = await pulled(client, queue)
-    await client.release(job, delay=60_000)
+    await client.release(job, delay=3_600_000)
     assert await client.state(id) == "delayed"
     assert (await client.job(id)).attempts == 0
 
@@ -472,7 +475,7 @@ async def figures(client: Any, queue: str) -> None:
     """Statistics and metrics count what was done."""
     before = await client.stats()
     await client.push(queue, 1)
-    await client.push(queue, 1, delay=60_000)
+    await client.push(queue, 1, delay=3_600_000)
     await client.ack(await pulled(client, queue))
     after = await client.stats()
     assert after.completed == before.completed + 1
