@@ -45,6 +45,11 @@ GIVE_UP_MS: Final = 2_000
 something else meanwhile, short enough to be waited for when a test is wrong."""
 
 
+SLICES: Final = 10
+"""The patience is counted in so many parts, one after the other: a machine that halts uses up no more than one of them,
+and whoever was about to act still has the others."""
+
+
 class StillLoop:
     """What the runtime takes for an event loop: does at the end of a turn what was put off, and never wakes up."""
 
@@ -320,7 +325,8 @@ class Host:
         patience = self.patience_ms
         if self.next_due_ms() is None:
             patience = GIVE_UP_MS
-        return self._changed.wait_for(lambda: self.activity != seen or ready(), patience / 1_000)
+        slice_s = patience / 1_000 / SLICES
+        return any(self._changed.wait_for(lambda: self.activity != seen or ready(), slice_s) for _ in range(SLICES))
 
     def _boot(self) -> None:
         loop = StillLoop()

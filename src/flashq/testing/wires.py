@@ -12,7 +12,7 @@ from typing import Any
 from flashq.client.async_connection import Wire as AsyncWire
 from flashq.client.pipeline import checked_event, is_event
 from flashq.errors import CallTimeout, ConnectionLost
-from flashq.testing.host import GIVE_UP_MS, Host
+from flashq.testing.host import GIVE_UP_MS, SLICES, Host
 
 LONG_AGO: float = 0.0
 """When an ended connection was used last: the client looks whether it is stale before it uses it."""
@@ -136,8 +136,15 @@ class LocalLink(asyncio.Transport):
     def _watch(self) -> None:
         """Look again after a while if anything waits."""
         if self._alarm is None and self._door.owed and not self._door.closed:
-            patience = self._host.patience_ms
-            self._alarm = self._loop.call_later(patience / 1_000, self._look, self._host.activity)
+            self._wait(self._host.activity, SLICES)
+
+    def _wait(self, seen: int, slices: int) -> None:
+        """Let so many parts of the patience pass, or fewer if something happens meanwhile."""
+        if slices and self._host.activity == seen:
+            slice_s = self._host.patience_ms / 1_000 / SLICES
+            self._alarm = self._loop.call_later(slice_s, self._wait, seen, slices - 1)
+        else:
+            self._look(seen)
 
     def _look(self, seen: int) -> None:
         """Nothing may have happened since: then let time pass, and in the end give up."""
