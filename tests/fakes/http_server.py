@@ -19,6 +19,8 @@ HANG_UP: Final = None
 SILENCE: Final = b""
 """Say nothing yet."""
 
+_LEFT: Final = "the client left in the middle of a request"
+
 LAST: Final = b"last"
 """An answer that ends so is the last on its connection, which is closed behind it."""
 
@@ -108,7 +110,7 @@ class HttpServer(Listening):
     def _serve(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             while first := stream.readline():
-                asked = _read(first.decode(), stream)
+                asked = _read(_whole(first), stream)
                 self.asked.append(asked)
                 self._came.put(asked)
                 answer = self._answer(asked)
@@ -123,8 +125,22 @@ class HttpServer(Listening):
 def _read(first: str, stream: Any) -> Asked:
     method, target, _ = first.split()
     headers = {}
-    while (line := stream.readline().decode().strip()) != "":
+    while (line := _whole(stream.readline())) != "":
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", 0)))
+    size = int(headers.get("content-length", 0))
+    body = stream.read(size)
+    if len(body) < size:
+        raise ConnectionResetError(_LEFT)
     return Asked(method, target, headers, [json.loads(each) for each in body.splitlines()])
+
+
+def _whole(line: bytes) -> str:
+    """A line of the head without its end.
+
+    Raises:
+        ConnectionResetError: it has none.
+    """
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError(_LEFT)
+    return line.decode().strip()

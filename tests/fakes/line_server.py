@@ -102,6 +102,8 @@ class LineServer(Listening):
     def _serve(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as lines:
             for came in lines:
+                if not came.endswith(b"\n"):
+                    break  # the client left in the middle of a line
                 request = json.loads(came)
                 self.requests.append(request)
                 self._came.put(request)

@@ -24,6 +24,7 @@ class Listening(ABC):
         self._guard = threading.Condition()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
+        self._closed = False
         self.connections = 0
         self._start(self._accept)
 
@@ -49,6 +50,8 @@ class Listening(ABC):
 
     def close(self) -> None:
         """Stop, and wait until every thread has ended."""
+        with self._guard:
+            self._closed = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -68,15 +71,19 @@ class Listening(ABC):
             except OSError:
                 return
             with self._guard:
+                if self._closed:  # nobody would hang up on this one any more
+                    connection.close()
+                    return
                 self._open.append(connection)
                 self.connections += 1
                 self._guard.notify_all()
             self._start(self._until_it_ends, connection)
 
     def _until_it_ends(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            self._serve(connection)
-        with self._guard:
-            if connection in self._open:
-                self._open.remove(connection)
-            self._guard.notify_all()
+        with connection:
+            with suppress(OSError):
+                self._serve(connection)
+            with self._guard:  # before it is closed, lest somebody be told something on what is no socket any more
+                if connection in self._open:
+                    self._open.remove(connection)
+                self._guard.notify_all()
