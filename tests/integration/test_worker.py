@@ -368,6 +368,24 @@ def test_a_worker_that_was_stopped_for_a_while(tmp_path: Path, url: str, q: Flas
         worker.stop()
 
 
+@pytest.mark.slow
+@misses_soon
+def test_a_server_that_was_stopped_for_a_while(tmp_path: Path, server: ServerProcess, q: FlashQ) -> None:
+    """Heard nobody meanwhile, and so misses nobody: what runs goes on and runs once."""
+    with WorkerProcess(tmp_path, f"flashq://127.0.0.1:{server.port}", "-q", "q") as worker:
+        id = push(q, "until_told")
+        worker.until(lambda: worker.notes)
+        server.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        worker.until(lambda: time.monotonic() - began > 1.5 * SILENCE_MS / 1_000)
+        server.signal(signal.SIGCONT)
+        (tmp_path / "go").touch()
+        end = q.wait_job(id, timeout=SOON_S * 1_000)
+        assert (end.state, end.result) == ("completed", "told")
+        assert worker.notes == ["begun", "ended"]
+        worker.stop()
+
+
 def test_a_server_that_restarts(tmp_path: Path) -> None:
     """What ran while the server was away is told when it is back; the worker pulls again."""
     with ServerProcess(tmp_path / "server", environment=kept_ports()) as server:

@@ -867,13 +867,17 @@ class Model:
         served: Sequence[str],
     ) -> None:
         """The storage answers after ``ms``: no lease has run out meanwhile, and everything else is caught up with."""
+        self.stand_still(ms)
+        self.give_back(unread, now)
+        self.tick(now, hint, served)
+
+    def stand_still(self, ms: int) -> None:
+        """Nobody was heard for so long: every lease lasts so much longer."""
         for worker in self.workers.values():
             worker.deadline += ms
         self.deadlines = [(deadline + ms, id) for deadline, id in self.deadlines]
         for _, id in self.deadlines:
             self.jobs[id].deadline += ms
-        self.give_back(unread, now)
-        self.tick(now, hint, served)
 
     def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
         """A connection is gone; ``unread``: see `give_back`."""

@@ -212,7 +212,7 @@ class Story(RuleBasedStateMachine):
         self.world.pass_time(ms)
         return self._learned()
 
-    @rule(ms=st.sampled_from((1, 60, 3_000)))
+    @rule(ms=st.sampled_from((1, 60, 3_000, 60_000)))
     def stall(self, ms: int) -> None:
         """Time passes unnoticed."""
         self.world.stall(ms)

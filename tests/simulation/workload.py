@@ -494,7 +494,7 @@ class Workload:
     def _stall(self) -> None:
         self.faults += 1
         self.world.stats["fault: busy loop"] += 1
-        self.world.stall(self._one_of((1, 30, 2_000)))
+        self.world.stall(self._one_of((1, 30, 2_000, 60_000)))
         if self._next() < 0.5:
             self._call(self._spec(r.Push, queue=self._queue()))
         self.world.catch_up()

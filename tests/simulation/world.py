@@ -38,7 +38,7 @@ from flashq.engine.settings import Settings
 from flashq.errors import FlashQError, StorageError
 from flashq.model import ACTIVE, DELAYED, STATE_NAMES, WAITING, Event, Instant, JobView
 from flashq.protocol import replies, requests
-from flashq.server.runtime import Runtime
+from flashq.server.runtime import STALL_MS, Runtime
 from flashq.storage.journal import Journal
 
 _HINTED: Final = frozenset({requests.AckBatch, requests.Bye, requests.Hello})
@@ -276,28 +276,33 @@ class World:
     def catch_up(self) -> None:
         """Do what is due, late or not."""
         while self._heap and self._heap[0][0] <= self.now.steady and self.died is None:
-            handle = heapq.heappop(self._heap)[2]
+            due, _, handle = heapq.heappop(self._heap)
             if handle.off:
                 continue
             if handle.call == self.runtime._wake:
-                self._tick(handle.call)
+                self._tick(handle.call, self.now.steady - due)
             else:
                 handle.call()
             self.turn()
 
-    def _tick(self, call: Callable[[], None]) -> None:
+    def _tick(self, call: Callable[[], None], late_ms: int = 0) -> None:
         self.journal.turn.clear()
+        self._stood_still_ms = 0
         call()
         if self.runtime.away:
             self._tick_while_away()
             return
+        lost_ms = late_ms if late_ms >= STALL_MS else 0
+        if self._stood_still_ms != lost_ms:
+            raise Violation(f"leases last {self._stood_still_ms} ms longer, nobody was heard for {lost_ms} ms")
         hint = _ids(self.journal.turn)
         served = self._served()
+        self.model.stand_still(lost_ms)
         self.model.tick(self.now, hint, served)
         names = self._compare_deliveries()
         depends_on = self.journal.tail
         self._expect_events(depends_on)
-        self._inputs.append((depends_on, "tick", self.now, hint, served, names))
+        self._inputs.append((depends_on, "tick", lost_ms, self.now, hint, served, names))
         due, expected = self.runtime.engine.wait(self.now), self.model.next_due(self.now)
         if expected is not None and (due is None or due > expected):
             raise Violation(f"the server wants to sleep for {due} ms, something is due in {expected} ms")
@@ -797,7 +802,8 @@ def _replay_run(model: Model, request: Any, session: int, call: int, now: Instan
         model.learn(names)
 
 
-def _replay_tick(model: Model, now: Instant, hint: Any, served: Any, names: Any) -> None:
+def _replay_tick(model: Model, lost_ms: int, now: Instant, hint: Any, served: Any, names: Any) -> None:
+    model.stand_still(lost_ms)
     model.tick(now, hint, served)
     if names:
         model.learn(names)

@@ -21,6 +21,8 @@ If a commit neither succeeds nor fails, because a database restarts or a disk ha
 - calls that wait go on waiting, and those whose time is over are refused: a worker's pull outlives a short outage and
   gets its jobs at once, and a thousand workers do not come back together to be refused again and again;
 - events and calls of webhooks wait on behind the gate.
+
+Time stands still for leases too when the process itself stood still: what it was told meanwhile it has not read yet.
 """
 
 import logging
@@ -50,6 +52,10 @@ MAX_SLEEP_MS: Final = 1_000
 
 MAX_UNSYNCED_BYTES: Final = 64 * 1024 * 1024
 """Payload bytes on their way to the disk at which the doors stop reading; at half of it they go on."""
+
+STALL_MS: Final = 1_000
+"""A ticker that wakes so much later than it should was kept from it: the process stood still, or one turn took so long.
+Less is far below every lease, and not worth a look at all of them."""
 
 LOOK_MS: Final = 500
 AWAY_LOOKS: Final = 8
@@ -295,6 +301,9 @@ class Runtime:
 
     def _wake(self) -> None:
         self._timer = None
+        late_ms = self._clock().steady - self._wakes_at
+        if late_ms >= STALL_MS and not self.away:
+            self.engine.stood_still(late_ms)
         self.tick()
 
     # --- commits ---

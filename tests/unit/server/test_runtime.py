@@ -14,7 +14,16 @@ from flashq.errors import StorageError
 from flashq.model import Instant, JobSpec
 from flashq.observe.ring import Told
 from flashq.server import runtime as runtime_module
-from flashq.server.runtime import AWAY_LOOKS, EXIT_BROKEN, EXIT_STORAGE, LOOK_MS, UNKNOWN, Runtime
+from flashq.server.runtime import (
+    AWAY_LOOKS,
+    EXIT_BROKEN,
+    EXIT_STORAGE,
+    LOOK_MS,
+    MAX_SLEEP_MS,
+    STALL_MS,
+    UNKNOWN,
+    Runtime,
+)
 from flashq.storage.journal import Journal
 
 
@@ -510,6 +519,41 @@ async def test_leases_outlast_an_outage() -> None:
     rig.runtime.tick()
     assert rig.engine.lookup.stats().processing == 0
     assert not rig.engine.workers
+    rig.runtime.stop()
+
+
+async def test_leases_outlast_a_process_that_stood_still() -> None:
+    """It heard nobody meanwhile: whoever spoke to it in time is not taken for dead when it wakes up."""
+    rig = Rig()
+    rig.push()
+    worker = rig.engine.control.hello("w", ["q"], 1, None, None, rig.now)
+    rig.engine.dispatch.pull(rig.engine.queues.by_name["q"], 1, rig.now, worker)
+    rig.runtime.hand_over(rig.now)
+    silence_ms = rig.engine.settings.worker_silence
+    rig.pass_time(MAX_SLEEP_MS + silence_ms)
+    rig.runtime._wake()
+    assert rig.engine.lookup.stats().processing == 1
+    rig.pass_time(silence_ms - MAX_SLEEP_MS - 1)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().processing == 1
+    rig.pass_time(1)
+    rig.runtime.tick()
+    assert rig.engine.lookup.stats().processing == 0
+    rig.runtime.stop()
+
+
+async def test_a_busy_loop_makes_no_lease_longer() -> None:
+    """What is late by less is heard in time anyway, and to look at all leases costs more."""
+    rig = Rig()
+    worker = rig.engine.control.hello("w", ["q"], 1, None, None, rig.now)
+    rig.runtime.hand_over(rig.now)
+    deadline = worker.deadline
+    rig.pass_time(MAX_SLEEP_MS + STALL_MS - 1)
+    rig.runtime._wake()
+    assert worker.deadline == deadline
+    rig.pass_time(MAX_SLEEP_MS + STALL_MS)
+    rig.runtime._wake()
+    assert worker.deadline == deadline + STALL_MS
     rig.runtime.stop()
 
 
