@@ -75,6 +75,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "flashq",
         *WORDS,
     ),
+    "flashq.cli.settings": ("flashq.cli.reach", "flashq.config"),
     "flashq.cli.serve": ("flashq.cli", "flashq.server", "flashq.config", "flashq", *WORDS),
     "flashq.cli.doctor": ("flashq.cli", "flashq.server", "flashq.storage", "flashq.config", *WORDS),
     "flashq.cli.dump": ("flashq.cli", "flashq.server.clock", "flashq.storage", "flashq.config", "flashq", *WORDS),

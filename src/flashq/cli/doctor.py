@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 
 from flashq.cli import exits
-from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes, configured
+from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes
+from flashq.cli.settings import configured
 from flashq.cli.show import Show
 from flashq.config import Config
 from flashq.errors import StorageError

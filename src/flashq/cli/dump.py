@@ -13,7 +13,8 @@ from msgspec import structs
 
 from flashq import __version__
 from flashq.cli.doctor import Broken, opened
-from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes, configured
+from flashq.cli.reach import Local, Misconfigured, Nothing, Wishes
+from flashq.cli.settings import configured
 from flashq.config import Config
 from flashq.errors import StorageError
 from flashq.server.clock import now

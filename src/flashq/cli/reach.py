@@ -12,7 +12,6 @@ import click
 from flashq.cli import exits
 from flashq.cli.show import Show
 from flashq.client import FlashQ
-from flashq.config import Config, ConfigError, from_environment
 from flashq.errors import BadRequest
 
 CONNECT_TIMEOUT_MS: Final = 3_000
@@ -48,21 +47,6 @@ class Wishes:
             return FlashQ(self.url, token=self.token, connect_timeout_ms=CONNECT_TIMEOUT_MS)
         except BadRequest as error:
             raise Misconfigured(str(error).removeprefix("Invalid: ")) from None
-
-
-def configured(**given: Any) -> Config:  # noqa: ANN401  # one word of the environment each
-    """The settings of a server, for a verb that is one or works on what one has kept.
-
-    Args:
-        given: as the options say; None leaves a setting to the environment.
-
-    Raises:
-        Misconfigured: one of them cannot be.
-    """
-    try:
-        return from_environment(**given)
-    except ConfigError as error:
-        raise Misconfigured(str(error)) from None
 
 
 class Misconfigured(click.ClickException):

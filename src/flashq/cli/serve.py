@@ -5,7 +5,8 @@ from typing import Any, Final
 import click
 
 from flashq import __version__
-from flashq.cli.reach import Local, Wishes, configured
+from flashq.cli.reach import Local, Wishes
+from flashq.cli.settings import configured
 from flashq.config import VARIABLES, Config
 from flashq.server.app import Server
 from flashq.server.lifecycle import run

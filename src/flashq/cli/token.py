@@ -10,7 +10,8 @@ from typing import Any, Final
 import click
 from msgspec.structs import asdict
 
-from flashq.cli.reach import LocalNoun, Misconfigured, Nothing, Wishes, configured
+from flashq.cli.reach import LocalNoun, Misconfigured, Nothing, Wishes
+from flashq.cli.settings import configured
 from flashq.cli.show import Column, moment
 from flashq.security.identity import ROLES
 from flashq.security.tokenfile import TokenFileError, TokenRow, change, load, make_row, make_token
