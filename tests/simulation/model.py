@@ -867,17 +867,20 @@ class Model:
         served: Sequence[str],
     ) -> None:
         """The storage answers after ``ms``: no lease has run out meanwhile, and everything else is caught up with."""
-        self.stand_still(ms)
+        self.stand_still(ms, now)
         self.give_back(unread, now)
         self.tick(now, hint, served)
 
-    def stand_still(self, ms: int) -> None:
-        """Nobody was heard for so long: every lease lasts so much longer."""
+    def stand_still(self, ms: int, now: Instant) -> None:
+        """Nobody was heard for so long: every lease lasts so much longer, and no longer than one of this moment."""
         for worker in self.workers.values():
-            worker.deadline += ms
-        self.deadlines = [(deadline + ms, id) for deadline, id in self.deadlines]
+            worker.deadline = min(worker.deadline + ms, now.steady + self.numbers.worker_silence)
         for _, id in self.deadlines:
-            self.jobs[id].deadline += ms
+            job = self.jobs[id]
+            job.deadline += ms
+            if not job.timeout:
+                job.deadline = min(job.deadline, now.steady + self.numbers.lease)
+        self.deadlines = sorted((self.jobs[id].deadline, id) for _, id in self.deadlines)
 
     def close(self, session: Hashable, unread: Sequence[Sequence[tuple[int, str]]], now: Instant) -> None:
         """A connection is gone; ``unread``: see `give_back`."""

@@ -56,7 +56,7 @@ def a_failed_commit_is_confirmed(patch: pytest.MonkeyPatch) -> None:
 
 def leases_run_out_while_the_storage_is_away(patch: pytest.MonkeyPatch) -> None:
     """Whoever could not be heard is taken for dead."""
-    patch.setattr(Engine, "stood_still", lambda self, ms: None)
+    patch.setattr(Engine, "stood_still", lambda self, ms, now: None)
 
 
 def jobs_of_refused_answers_stay_with_nobody(patch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,7 @@ class World:
             raise Violation(f"leases last {self._stood_still_ms} ms longer, nobody was heard for {lost_ms} ms")
         hint = _ids(self.journal.turn)
         served = self._served()
-        self.model.stand_still(lost_ms)
+        self.model.stand_still(lost_ms, self.now)
         self.model.tick(self.now, hint, served)
         names = self._compare_deliveries()
         depends_on = self.journal.tail
@@ -612,9 +612,9 @@ class World:
         self._tick(lambda: self.runtime.start(self.disk))  # type: ignore[arg-type]
         self.turn()
 
-    def _stood_still(self, ms: int) -> None:
+    def _stood_still(self, ms: int, now: Instant) -> None:
         self._stood_still_ms = ms
-        self._stand_still(ms)
+        self._stand_still(ms, now)
 
     def _failed(self, error: BaseException, exit_code: int) -> None:
         self.died = error
@@ -803,7 +803,7 @@ def _replay_run(model: Model, request: Any, session: int, call: int, now: Instan
 
 
 def _replay_tick(model: Model, lost_ms: int, now: Instant, hint: Any, served: Any, names: Any) -> None:
-    model.stand_still(lost_ms)
+    model.stand_still(lost_ms, now)
     model.tick(now, hint, served)
     if names:
         model.learn(names)

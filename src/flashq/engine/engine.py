@@ -120,15 +120,19 @@ class Engine:
         self.parking.end_overdue(now, most)
         return self.wait(now)
 
-    def stood_still(self, ms: int) -> None:
+    def stood_still(self, ms: int, now: Instant) -> None:
         """Nobody could be heard for so long: every lease and every worker's silence lasts that much longer.
 
-        Their timers fire as they would have, look at the deadline, and wait for the rest.
+        No longer than it would if it were renewed now: who was heard since then has lost nothing. Their timers fire as
+        they would have, look at the deadline, and wait for the rest.
         """
+        renewed = now.steady + self.settings.lease
         for lease in {lease for _, _, lease in self.clocks.leases.entries()}:
-            lease.deadline += ms
+            later = lease.deadline + ms
+            lease.deadline = min(later, renewed) if lease.renewable else later
+        heard = now.steady + self.settings.worker_silence
         for worker in self.workers.values():
-            worker.deadline += ms
+            worker.deadline = min(worker.deadline + ms, heard)
 
     def take_effects(self) -> Effects:
         """What the calls since the last time ask of the outside."""

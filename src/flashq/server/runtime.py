@@ -301,9 +301,10 @@ class Runtime:
 
     def _wake(self) -> None:
         self._timer = None
-        late_ms = self._clock().steady - self._wakes_at
+        now = self._clock()
+        late_ms = now.steady - self._wakes_at
         if late_ms >= STALL_MS and not self.away:
-            self.engine.stood_still(late_ms)
+            self.engine.stood_still(late_ms, now)
         self.tick()
 
     # --- commits ---
@@ -382,7 +383,7 @@ class Runtime:
         self.away = False
         self.refuse_commands(False)
         log.warning("the storage answers again, after %d ms", now.steady - submitted_at)
-        self.engine.stood_still(now.steady - self._away_since)
+        self.engine.stood_still(now.steady - self._away_since, now)
         unread, self._unread = self._unread, []
         self.give_back(unread, now)
         self.gather()

@@ -73,15 +73,33 @@ def test_time_that_nobody_could_use_ends_no_lease(bench: Bench) -> None:
     bench.park("ann", "nothing", wait_ms=500)
     leases = [lease for _, _, lease in bench.engine.clocks.leases.entries()]
     before = [lease.deadline for lease in leases], worker.deadline
-    bench.engine.stood_still(5_000)
+    bench.go_on(5_000)
+    bench.engine.stood_still(5_000, bench.now)
     assert [lease.deadline - 5_000 for lease in leases] == before[0]
     assert worker.deadline - 5_000 == before[1]
     assert check(bench.engine) == []
-    bench.pass_time(5_999)
+    bench.pass_time(999)
     assert bench.engine.lookup.stats().processing == 3
     assert len(bench.engine.parking) == 0
     bench.pass_time(1)
     assert bench.engine.lookup.stats().processing == 2
+
+
+def test_who_was_heard_since_has_lost_nothing(bench: Bench) -> None:
+    """An attempt or a worker that began, or was renewed, behind the time that was lost lasts as long as any."""
+    bench.push()
+    bench.push()
+    renewed = bench.pull_one()
+    old = bench.hello("old")
+    bench.go_on(5_000)
+    bench.pull()
+    bench.hello("old")
+    new = bench.hello("new")
+    bench.engine.control.heartbeat(renewed.id, renewed.token, bench.now)
+    leases = [lease for _, _, lease in bench.engine.clocks.leases.entries()]
+    before = [lease.deadline for lease in leases], old.deadline, new.deadline
+    bench.engine.stood_still(5_000, bench.now)
+    assert ([lease.deadline for lease in leases], old.deadline, new.deadline) == before
 
 
 def test_a_bucket_that_refills_feeds_who_waits(bench: Bench) -> None:
