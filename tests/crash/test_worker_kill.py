@@ -96,17 +96,19 @@ class Fleet:
 
     def strike(self, whom: str) -> bool:
         """Kill somebody in the middle of a job; False if nobody of that kind is at work just now."""
-        at_work = [pid for pid in busy(self._notes) if is_alive(pid)]
+        workers = {pid: worker_of(pid) for pid in busy(self._notes) if is_alive(pid)}
+        at_work = [pid for pid, worker in workers.items() if worker]
         if not at_work:
             return False
         pid = self._chance.choice(at_work)
-        worker = pid if is_worker(pid) else parent(pid)
+        worker = workers[pid]
         victims = {
             "worker": [worker],
             "child": [pid],
             "both": self._chance.sample([worker, pid], 2),
             "supervisor": [self._process.pid],
-            "all": [self._process.pid, *children(self._process.pid), *at_work],
+            # Workers of a supervisor that was killed just now may still be ending in good order.
+            "all": [self._process.pid, *children(self._process.pid), *map(workers.__getitem__, at_work), *at_work],
         }[whom]
         for victim in victims:
             with suppress(ProcessLookupError):
@@ -205,6 +207,15 @@ def is_worker(pid: int) -> bool:
         return b"--supervised" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def worker_of(pid: int) -> int:
+    """The worker that a process is or belongs to; 0: its worker is dead, and it is about to end.
+
+    A process without its parent belongs to the first one of the system, or to none: no signal may go there.
+    """
+    worker = pid if is_worker(pid) else parent(pid)
+    return worker if is_worker(worker) else 0
 
 
 def await_that(reached: Callable[[], bool], what: Callable[[], str]) -> None:
