@@ -16,7 +16,7 @@ from tests.crash.history import History, untold, violations
 from tests.crash.planted import command
 from tests.crash.workload import LIMIT, Crowd, drain, histories, set_limit, waits
 from tests.fakes.ports import kept_ports
-from tests.fakes.server_process import COMMAND, ServerProcess
+from tests.fakes.server_process import COMMAND, EndOfAnswers, ServerProcess
 
 from flashq.storage.open import storage_for
 
@@ -79,7 +79,7 @@ def test_a_planted_bug_is_noticed(tmp_path: Path, url: str | None, bug: str) -> 
     refuses a second job with the same id.
     """
     ordeal = Ordeal(tmp_path, url=url, command=command(bug))
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, EndOfAnswers, ConnectionError)):  # it may also end while it is drained
         ordeal.run(8)
 
 
@@ -117,22 +117,24 @@ class Ordeal:
         Returns:
             How many jobs were acknowledged.
         """
-        server = self._server
+        with self._server as server:  # which runs no longer, however this ends
+            return self._run(server, kills, enough)
+
+    def _run(self, server: ServerProcess, kills: int, enough: int) -> int:
         set_limit(server)
         crowd = Crowd(server, SEED)
-        crowd.start()
         recoveries = []
-        for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
-            if number >= kills and crowd.done() >= enough:
-                break
-            time.sleep(wait)  # the fault comes when it comes
-            server.kill()
-            crowd.look_for_trouble()
-            if number % 3 == 2:
-                self._kill_while_it_recovers()
-            server.start()
-            recoveries.append(server.start_seconds)
-        crowd.stop()
+        with crowd.at_work():
+            for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
+                if number >= kills and crowd.done() >= enough:
+                    break
+                time.sleep(wait)  # the fault comes when it comes
+                server.kill()
+                crowd.look_for_trouble()
+                if number % 3 == 2:
+                    self._kill_while_it_recovers()
+                server.start()
+                recoveries.append(server.start_seconds)
         server.restart()  # attempts that nobody will finish are ready again
         worker = drain(server)
         self.history = history = crowd.history(worker)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, Final
 
@@ -144,9 +144,10 @@ class Producer(Client):
         queue, size = self.random.choice(((PLAIN, BATCH), (LIMITED, LIMIT)))
         pushes = [self._new() for _ in range(size)]
         client.send("PUSHB", queue=queue, jobs=[{"data": push.uid, **ENDLESS} for push in pushes])
-        ids = client.receive()["ids"]
+        answer = client.receive()
         ended = time.monotonic()
-        for push, id in zip(pushes, ids, strict=True):
+        assert answer["ok"], answer
+        for push, id in zip(pushes, answer["ids"], strict=True):
             push.id, push.ended = id, ended
 
     def _keyed(self, client: LineClient) -> None:
@@ -326,6 +327,20 @@ class Crowd:
             for n, kind in enumerate(("single", "batch", "keyed", "named", "batch", "named"))
         ]
         self.clients: list[Client] = [*self.workers, *self.producers, self.watcher]
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """They work as long as this is entered. However it is left they stop: nobody is to be asked by them later."""
+        self.start()
+        try:
+            yield
+        except BaseException:
+            for client in self.clients:
+                client.stop()
+            for client in self.clients:
+                client.join(30)
+            raise
+        self.stop()
 
     def start(self) -> None:
         """Set all of them going."""
