@@ -182,8 +182,10 @@ def test_no_room_for_a_backup(tmp_path: Path, small_disk: Path) -> None:
         with server, server.client() as client:
             client.ok("PUSHB", queue="q", jobs=[{"data": "x" * 50_000}] * 10)
             filler = small_disk / "filler"
+            # Its own disk must have room for what the server does by itself as soon as it is quiet: it folds the jobs.
+            left = 300_000 if server is elsewhere else 3_000_000
             with filler.open("wb") as file:
-                file.write(bytes(shutil.disk_usage(small_disk).free - 300_000))
+                file.write(bytes(shutil.disk_usage(small_disk).free - left))
             code, said = client.refused("BACKUP")
             assert code == "storage_full"
             assert "a backup needs" in said
