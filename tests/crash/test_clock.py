@@ -7,6 +7,7 @@ that is set does to everything else is tried by the simulator, and daylight savi
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +22,19 @@ DAY: Final = 86_400
 NOTICE_SECONDS: Final = 10
 """A server looks at its clocks once a second; the rest is for a machine that is busy."""
 
+BEGIN: Final = datetime(2030, 1, 15, 12, tzinfo=UTC)
+"""Where every clock begins: hours from the daily schedule of a test, and months from summer time."""
+
 ATTEMPT_MS: Final = 4_000
 SLACK_MS: Final = 20
 
 
 class Clock:
-    """The wall clock of a server, so many seconds ahead of ours."""
+    """The wall clock of a server, so many seconds ahead of ours; it begins at a time that is always the same."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._ahead = 0.0
+        self._ahead = BEGIN.timestamp() - time.time()
         self.forward(0)
 
     def forward(self, seconds: float) -> None:
