@@ -134,7 +134,12 @@ class Counted(Pusher):
 
 
 def lost_by_a_cut(server: ServerProcess, disk: LoopDisk, seconds: float) -> list[float]:
-    """Push for so long, cut, start again. Returns how many seconds before the cut each lost job was confirmed."""
+    """Push for so long, cut, start again.
+
+    Returns:
+        How many seconds before the newest confirmation each lost job was confirmed. Before the cut itself it may be
+        longer: a machine that stands still confirms nothing, and syncs nothing.
+    """
     pushers = [Counted(server.client()) for _ in range(3)]
     for pusher in pushers:
         pusher.start()
@@ -150,11 +155,12 @@ def lost_by_a_cut(server: ServerProcess, disk: LoopDisk, seconds: float) -> list
             there |= {job["id"] for job in jobs}
     told = {id: at for pusher in pushers for id, at in pusher.told_at.items()}
     assert len(told) > 100
-    return [moment - at for id, at in told.items() if id not in there]
+    newest = min(moment, max(told.values()))
+    return [newest - at for id, at in told.items() if id not in there]
 
 
 def test_cut_with_relaxed_durability(tmp_path: Path) -> None:
-    """What was confirmed more than 1.2 s before the cut is there; what was confirmed later may be lost, and some is."""
+    """What was confirmed 1.2 s before the newest job or earlier is there; what came later may be lost, and some is."""
     with server_on_a_disk(tmp_path, DURABILITY="relaxed") as (server, disk):
         server.start()
         assert server.mode.startswith("relaxed")
@@ -162,7 +168,7 @@ def test_cut_with_relaxed_durability(tmp_path: Path) -> None:
             age for _, wait in zip(range(4), waits(SEED, 0.5, 2.5), strict=False)
             for age in lost_by_a_cut(server, disk, wait)
         ]  # fmt: skip
-    log.info("seed %d: relaxed, %d lost, the oldest %.2f s before the cut", SEED, len(lost), max(lost, default=0))
+    log.info("seed %d: relaxed, %d lost, the oldest %.2f s before the newest", SEED, len(lost), max(lost, default=0))
     assert max(lost, default=0) <= RELAXED_SECONDS, f"FLASHQ_SEED={SEED}"
     assert lost, "nothing was lost: the disk keeps what was not synced, and this test proves nothing"
 
