@@ -18,7 +18,7 @@ from flashq.storage.reading import Reading
 from flashq.storage.sqlite_reading import SqliteSource
 
 DAY_MS = 24 * 3600 * 1000
-TRIES = 3
+TRIES = 2
 """How often something is tried that may take too long once: what the machine does besides is no property of ours."""
 
 BAD_NAME = "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"

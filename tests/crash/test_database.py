@@ -41,7 +41,7 @@ RESUME_SECONDS: Final = 3
 SLACK_SECONDS: Final = 1.5
 """For a machine that is busy with other things."""
 
-TRIES: Final = 3
+TRIES: Final = 2
 """How often a fault is played if it took too long: a machine that stands still for a while is no property of ours."""
 
 CHANCES: Final = 5

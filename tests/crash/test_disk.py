@@ -23,7 +23,7 @@ EXIT_SECONDS: Final = 1
 SLACK_SECONDS: Final = 0.5
 """For a machine that is busy with other things."""
 
-TRIES: Final = 3
+TRIES: Final = 2
 """How often an end may take longer: a machine that stands still for a while is no property of the server."""
 
 WINDOW: Final = 20
