@@ -18,7 +18,7 @@ from tests.crash import workload
 from tests.crash.history import History
 from tests.crash.planted import command
 from tests.crash.restored import Restored, faults
-from tests.crash.workload import Crowd, drain, set_limit, waits
+from tests.crash.workload import Crowd, at_work, drain, look_for_trouble, set_limit, waits
 from tests.fakes.http_client import HttpClient
 from tests.fakes.postgres import Databases
 from tests.fakes.server_process import COMMAND, LineClient, ServerProcess
@@ -61,14 +61,13 @@ class Loaded:
             set_limit(server)
             self._put_ballast()
             crowd = Crowd(server, SEED)
-            crowd.start()
-            for number, wait in zip(range(count), waits(SEED, 0.02, 0.15), strict=False):
-                time.sleep(wait)  # the backup comes when it comes
-                asked = time.monotonic()
-                path = take(self, number)
-                taken.append(Taken(path, asked, time.monotonic()))
-                crowd.look_for_trouble()
-            crowd.stop()
+            with at_work(crowd.clients):
+                for number, wait in zip(range(count), waits(SEED, 0.02, 0.15), strict=False):
+                    time.sleep(wait)  # the backup comes when it comes
+                    asked = time.monotonic()
+                    path = take(self, number)
+                    taken.append(Taken(path, asked, time.monotonic()))
+                    look_for_trouble(crowd.clients)
         self._histories = [client.history for client in crowd.clients]
         during = [self._during(each) for each in taken]
         log.info("seed %d: %d jobs acknowledged, answers during each backup: %s", SEED, crowd.done(), during)

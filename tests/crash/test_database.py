@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,10 +22,11 @@ import pytest
 from tests.crash.database_faults import DatabaseFaults
 from tests.crash.history import History, Push, violations
 from tests.crash.planted import command
-from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, WebClient, drain, set_limit
+from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, WebClient, at_work, drain, set_limit
 from tests.fakes.database_proxy import DatabaseProxy
 from tests.fakes.ports import kept_ports
 from tests.fakes.postgres import BreakableCluster, scratch
+from tests.fakes.second_try import second_try
 from tests.fakes.server_process import COMMAND, Answer, EndOfAnswers, LineClient, ServerProcess
 from tests.fakes.tools import needs
 from tools.postgres import USER, query
@@ -40,9 +42,6 @@ RESUME_SECONDS: Final = 3
 
 SLACK_SECONDS: Final = 1.5
 """For a machine that is busy with other things."""
-
-TRIES: Final = 2
-"""How often a fault is played if it took too long: a machine that stands still for a while is no property of ours."""
 
 CHANCES: Final = 5
 """How often a commit is made to be lost: what had just been synced is not, and what nobody was told nobody misses."""
@@ -172,21 +171,9 @@ class Ordeal:
         self.server.start()
         set_limit(self.server)
         crowd, canary = Crowd(self.server, SEED, doors(self.server)), Canary(self.server)
-        clients = (canary, *crowd.clients)
-        for client in clients:
-            client.start()
-        try:
+        with at_work((canary, *crowd.clients)):
             canary.await_confirmation(time.monotonic())
             yield canary
-        finally:
-            for client in clients:
-                client.stop()
-            for client in clients:
-                client.join(30)
-        assert not any(client.is_alive() for client in clients)
-        for client in clients:
-            if client.trouble is not None:
-                raise client.trouble
         self.history = crowd.history(canary)
 
     def wrong(self) -> list[str]:
@@ -221,11 +208,9 @@ def test_database_faults_under_load(tmp_path: Path) -> None:
             pid = it.server.pid
             for number, fault in enumerate(list(chain.from_iterable(kinds))[:FAULTS], 1):
                 name = f"{number} {fault.__name__}"
-                for _ in range(TRIES):
-                    log.info("seed %d, fault %s", SEED, name)
-                    felt[name] = canary.feel(fault, dice.uniform(0.1, 0.7))
-                    if felt[name].in_time:
-                        break
+                log.info("seed %d, fault %s", SEED, name)
+                feel = partial(canary.feel, fault, dice.uniform(0.1, 0.7))
+                felt[name] = second_try(feel, lambda felt: felt.in_time)
         assert (it.server.running, it.server.pid) == (True, pid), it.server.errors()[-2_000:]
         found = it.wrong()
         acknowledged = it.history.acknowledged()

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from tests.crash.history import History, untold, violations
 from tests.crash.planted import command
-from tests.crash.workload import LIMIT, Crowd, drain, histories, set_limit, waits
+from tests.crash.workload import LIMIT, Crowd, at_work, drain, histories, look_for_trouble, set_limit, waits
 from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import COMMAND, EndOfAnswers, ServerProcess
 
@@ -124,13 +124,13 @@ class Ordeal:
         set_limit(server)
         crowd = Crowd(server, SEED)
         recoveries = []
-        with crowd.at_work():
+        with at_work(crowd.clients):
             for number, wait in zip(range(2 * kills), waits(SEED, 0.05, 1.5), strict=False):
                 if number >= kills and crowd.done() >= enough:
                     break
                 time.sleep(wait)  # the fault comes when it comes
                 server.kill()
-                crowd.look_for_trouble()
+                look_for_trouble(crowd.clients)
                 if number % 3 == 2:
                     self._kill_while_it_recovers()
                 server.start()

@@ -22,7 +22,19 @@ import pytest
 from tests.crash import planted
 from tests.crash.history import Push, violations
 from tests.crash.test_disk import Pusher
-from tests.crash.workload import ENDLESS, LIMIT, PLAIN, Client, Crowd, LineClient, drain, set_limit, waits
+from tests.crash.workload import (
+    ENDLESS,
+    LIMIT,
+    PLAIN,
+    Client,
+    Crowd,
+    LineClient,
+    at_work,
+    drain,
+    look_for_trouble,
+    set_limit,
+    waits,
+)
 from tests.fakes.loop_disk import LoopDisk
 from tests.fakes.ports import kept_ports
 from tests.fakes.server_process import COMMAND, ServerProcess, line
@@ -83,16 +95,15 @@ def test_cut_under_load(tmp_path: Path) -> None:
         server.start()
         set_limit(server)
         crowd, last = Crowd(server, SEED), LastWord(server)
-        crowd.start()
-        for number, wait in zip(range(CUTS), waits(SEED, 0.05, 1.0), strict=False):
-            time.sleep(wait)  # the fault comes when it comes
-            if number % 2:
-                last.push(dice.randrange(1, 4))
-            power_cut(server, disk)
-            look_at_the_database(disk, tmp_path / "copy")
-            crowd.look_for_trouble()
-            server.start()
-        crowd.stop()
+        with at_work(crowd.clients):
+            for number, wait in zip(range(CUTS), waits(SEED, 0.05, 1.0), strict=False):
+                time.sleep(wait)  # the fault comes when it comes
+                if number % 2:
+                    last.push(dice.randrange(1, 4))
+                power_cut(server, disk)
+                look_at_the_database(disk, tmp_path / "copy")
+                look_for_trouble(crowd.clients)
+                server.start()
         server.restart()
         history = crowd.history(drain(server), last)
     found = violations(history, LIMIT)

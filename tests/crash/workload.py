@@ -328,40 +328,6 @@ class Crowd:
         ]
         self.clients: list[Client] = [*self.workers, *self.producers, self.watcher]
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """They work as long as this is entered. However it is left they stop: nobody is to be asked by them later."""
-        self.start()
-        try:
-            yield
-        except BaseException:
-            for client in self.clients:
-                client.stop()
-            for client in self.clients:
-                client.join(30)
-            raise
-        self.stop()
-
-    def start(self) -> None:
-        """Set all of them going."""
-        for client in self.clients:
-            client.start()
-
-    def stop(self) -> None:
-        """End all of them, and raise what ended one of them before."""
-        for client in self.clients:
-            client.stop()
-        for client in self.clients:
-            client.join(30)
-            assert not client.is_alive(), f"{client} hangs"
-        self.look_for_trouble()
-
-    def look_for_trouble(self) -> None:
-        """Raise what ended a client before its time."""
-        for client in self.clients:
-            if client.trouble is not None:
-                raise client.trouble
-
     def history(self, *more: Client) -> History:
         """What everybody did."""
         return History.of_all(client.history for client in (*self.clients, *more))
@@ -369,6 +335,34 @@ class Crowd:
     def done(self) -> int:
         """Jobs that were acknowledged so far."""
         return sum(worker.done for worker in self.workers)
+
+
+@contextmanager
+def at_work(clients: Sequence[Client]) -> Iterator[None]:
+    """They work as long as this is entered. However it is left they stop: nobody is to be asked by them later.
+
+    Raises:
+        BaseException: what ended one of them before.
+    """
+    for client in clients:
+        client.start()
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.stop()
+        for client in clients:
+            client.join(30)
+    for client in clients:
+        assert not client.is_alive(), f"{client} hangs"
+    look_for_trouble(clients)
+
+
+def look_for_trouble(clients: Sequence[Client]) -> None:
+    """Raise what ended a client before its time."""
+    for client in clients:
+        if client.trouble is not None:
+            raise client.trouble
 
 
 def drain(server: ServerProcess) -> Worker:
