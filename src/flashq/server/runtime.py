@@ -55,7 +55,7 @@ MAX_UNSYNCED_BYTES: Final = 64 * 1024 * 1024
 
 STALL_MS: Final = 1_000
 """A ticker that wakes so much later than it should was kept from it: the process stood still, or one turn took so long.
-Less is far below every lease, and not worth a look at all of them."""
+Less is little beside a lease, unless WORKER_SILENCE is set that short, and not worth a look at all of them."""
 
 LOOK_MS: Final = 500
 AWAY_LOOKS: Final = 8

@@ -44,7 +44,6 @@ GIVE_UP_MS: Final = 2_000
 """Real time without any call after which a wait that nothing would answer is given up: longer than a test that does
 something else meanwhile, short enough to be waited for when a test is wrong."""
 
-
 SLICES: Final = 10
 """The patience is counted in so many parts, one after the other: a machine that halts uses up no more than one of them,
 and whoever was about to act still has the others."""
